@@ -254,7 +254,7 @@ def embed_images(
             return
         vectors = embedder.embed(np.stack([aligned for _, aligned in waiting]))
         images = [prepared.image for prepared, _ in waiting]
-        store.keep_embeddings(images, pipeline, embedder.sha256, vectors)
+        store.keep_embeddings(images, pipeline, embedder.fingerprint, vectors)
         for (prepared, _), vector in zip(waiting, vectors, strict=True):
             embeddings[rows[prepared.key]] = vector
         advance(len(waiting))
@@ -263,7 +263,7 @@ def embed_images(
     def left_to_do() -> Iterator[_Task]:
         for key, content in source.stream(keys):
             image = hashlib.sha256(content).hexdigest()
-            vector = store.embedding(image, pipeline, embedder.sha256)
+            vector = store.embedding(image, pipeline, embedder.fingerprint)
             faces = store.faces(image, fingerprint)
             if vector is not None:
                 embeddings[rows[key]] = vector
