@@ -11,7 +11,7 @@ import xfv_demo
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "xfv_demo"
-HEAVY = ("tensorflow", "keras", "gradio", "mtcnn")
+HEAVY = ("tensorflow", "keras", "gradio", "mtcnn", "openvino")
 
 # Pure modules know of no model, no photo file and no terminal.
 PURE = (
@@ -21,6 +21,8 @@ PURE = (
     "similarity",
     "calibrators",
     "calibration",
+    "rendering",
+    "regions",
     "evaluation.metrics",
     "evaluation.verification",
     "evaluation.figures",
@@ -34,17 +36,22 @@ LAYERS = (
         "console",
         "images",
         "assets",
+        "files",
+        "rendering",
         "evaluation.metrics",
         "evaluation.insightface_bin",
     ),
-    ("calibrators", "evaluation.datasets"),
+    ("calibrators", "regions", "evaluation.datasets"),
     ("calibration",),
     ("evaluation.verification",),
     ("evaluation.figures",),
+    ("engine",),
     ("detection", "embedding"),
     ("verification", "evaluation.embeddings"),
     ("explainers.base",),
     ("explainers.occlusion", "explainers.xssab"),
+    ("explaining",),
+    ("evaluation.speed",),
     ("cli",),
 )
 

@@ -31,7 +31,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator, is_number
-from xfv_demo.errors import CalibrationError, DatasetError, NoCalibrationError
+from xfv_demo.errors import CalibrationError, DatasetError, NoCalibrationError, XfvError
 from xfv_demo.evaluation.metrics import (
     LARGEST_DISTANCE,
     THRESHOLD_BINS,
@@ -52,6 +52,7 @@ from xfv_demo.evaluation.metrics import (
     log_loss,
     threshold_grid,
 )
+from xfv_demo.files import write_whole
 
 _Distance = float | np.floating[Any]
 _Distances = NDArray[Any] | Sequence[float]
@@ -541,19 +542,10 @@ class Calibration:
         Raises:
             CalibrationError: If the file cannot be written.
         """
-        target = Path(path)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                part.write_text(self.to_json(), encoding="utf-8")
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
-        except OSError as error:
-            raise CalibrationError(
-                f"{target}: the calibration cannot be written: {error.strerror or error}"
-            ) from error
+            write_whole(Path(path), self.to_json().encode())
+        except XfvError as error:
+            raise CalibrationError(f"the calibration cannot be kept: {error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -1,6 +1,5 @@
 """The command line: `python -m xfv_demo` or `xfv-demo`."""
 
-import importlib.metadata
 import json
 import shlex
 import sys
@@ -16,6 +15,7 @@ from xfv_demo import __version__
 from xfv_demo.calibrators import DEFAULT_METHOD
 from xfv_demo.console import BAD_INPUT, one_line_errors, progress_bar, silence_native_libraries
 from xfv_demo.errors import CalibrationError, XfvError
+from xfv_demo.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from xfv_demo.embedding import SavedModelEmbedder
+    from xfv_demo.engine import Precision
     from xfv_demo.evaluation.datasets import PairSet
     from xfv_demo.evaluation.embeddings import FaceChoice
     from xfv_demo.evaluation.metrics import Interval
     from xfv_demo.evaluation.verification import DetectionFailure, PairCounts, VerificationReport
     from xfv_demo.types import AlignedFace, Verification
+    from xfv_demo.verification import Verifier
 
 # What Typer's argument parser raises for wrong words. Its home has moved between versions; its place among
 # the bases of BadParameter has not.
@@ -55,6 +57,24 @@ ModelOption = Annotated[
 ]
 
 
+ProbeArgument = Annotated[Path, typer.Argument(metavar="A", help="The first photo.")]
+ReferenceArgument = Annotated[Path, typer.Argument(metavar="B", help="The second photo.")]
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option(help="The data set whose calibration gives threshold and confidence; lfw unless given."),
+]
+CalibrationMethodOption = Annotated[
+    str | None,
+    typer.Option(help="The method of that calibration, such as xface; its default unless given."),
+]
+FaceAOption = Annotated[int, typer.Option(help="Which face of A; 0 is the largest.")]
+FaceBOption = Annotated[int, typer.Option(help="Which face of B; 0 is the largest.")]
+PrecisionOption = Annotated[
+    Literal["float32", "bfloat16"],
+    typer.Option(
+        help="What the model computes in. bfloat16: faster on CPUs that have it, moves distances a little."
+    ),
+]
 DataOption = Annotated[
     Path,
     typer.Option(
@@ -101,36 +121,90 @@ def _program(
 
 @app.command()
 def verify(
-    probe: Annotated[Path, typer.Argument(metavar="A", help="The first photo.")],
-    reference: Annotated[Path, typer.Argument(metavar="B", help="The second photo.")],
+    probe: ProbeArgument,
+    reference: ReferenceArgument,
     model: ModelOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    calibration: Annotated[
-        str | None,
-        typer.Option(help="The data set whose calibration gives threshold and confidence; lfw unless given."),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="The method of that calibration, such as xface; its default unless given."),
-    ] = None,
-    face_a: Annotated[int, typer.Option(help="Which face of A; 0 is the largest.")] = 0,
-    face_b: Annotated[int, typer.Option(help="Which face of B; 0 is the largest.")] = 0,
+    calibration: CalibrationOption = None,
+    method: CalibrationMethodOption = None,
+    face_a: FaceAOption = 0,
+    face_b: FaceBOption = 0,
 ) -> None:
     """Says whether two photos show the same person."""
-    from xfv_demo.images import photo_name, read_photo
-
-    # Before the model: a photo that cannot be read should not cost the wait, let alone a download.
-    photos = [read_photo(path) for path in (probe, reference)]
-    from xfv_demo.embedding import load_embedder
-    from xfv_demo.verification import Verifier
-
-    verifier = Verifier.calibrated(load_embedder(model, progress=True), calibration, method)
-    faces = [
-        verifier.find_face(photo, face, name=photo_name(path))
-        for photo, face, path in zip(photos, (face_a, face_b), (probe, reference), strict=True)
-    ]
-    verification = verifier.compare(*faces)
+    _, verification = _verify((probe, reference), (face_a, face_b), model, calibration, method)
     typer.echo(json.dumps(verification.to_dict(), indent=2) if as_json else _in_words(verification))
+
+
+@app.command()
+def explain(
+    probe: ProbeArgument,
+    reference: ReferenceArgument,
+    out: Annotated[
+        Path, typer.Option(help="The folder to write to: a PNG for each method, maps.npz, report.json.")
+    ],
+    methods: Annotated[
+        str, typer.Option(help="What to explain by, with commas between: occlusion, xssab.")
+    ] = "occlusion,xssab",
+    model: ModelOption = "auto",
+    calibration: CalibrationOption = None,
+    method: CalibrationMethodOption = None,
+    face_a: FaceAOption = 0,
+    face_b: FaceBOption = 0,
+    precision: PrecisionOption = "float32",
+    palette: Annotated[
+        str, typer.Option(help="Colours: piyg, or orange-blue for all colour vision.")
+    ] = "piyg",
+) -> None:
+    """Shows where in two faces the evidence lies that they are, or are not, the same person."""
+    from xfv_demo.explaining import PairExplanation, check_methods, provenance, stream_explanations
+    from xfv_demo.rendering import PALETTES
+
+    chosen = check_methods([name for name in (part.strip() for part in methods.split(",")) if name])
+    if palette not in PALETTES:
+        raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
+    if out.exists() and not out.is_dir():
+        raise XfvError(f'"{out}" is a file; --out takes a folder')
+    verifier, verification = _verify(
+        (probe, reference), (face_a, face_b), model, calibration, method, precision
+    )
+    results = {}
+    with progress_bar("Explaining") as show:
+        for step in stream_explanations(
+            verifier.embedder, verification, chosen, calibration=verifier.calibration
+        ):
+            results[step.method] = step
+            show(round(100 * (len(results) - 1 + step.progress)), 100 * len(chosen))
+    command = shlex.join(["python", "-m", "xfv_demo", *sys.argv[1:]])
+    explanation = PairExplanation(
+        verification, tuple(results.values()), provenance(verifier.embedder, command)
+    )
+    files = explanation.files(palette=palette)
+    for name, content in files.items():
+        write_whole(out / name, content)
+    typer.echo(_in_words(verification))
+    for result in explanation.results:
+        typer.echo(f"  {result.method:<11} {result.summary} ({result.seconds:.1f} s)")
+    typer.echo(f"Written to {out}: {', '.join(sorted(files))}")
+
+
+@app.command()
+def bench(
+    models: Annotated[
+        str, typer.Option(help="What to measure, with commas between: mobilefacenet, resnet50, or folders.")
+    ] = "mobilefacenet,resnet50",
+    out: Annotated[Path | None, typer.Option(help="A JSON file to write the numbers to.")] = None,
+) -> None:
+    """Times the occlusion maps against the published procedure, in one run on this machine."""
+    from rich.console import Console
+
+    from xfv_demo.evaluation.speed import measure_speed, speed_table
+
+    with progress_bar("Measuring") as show:
+        report = measure_speed([part.strip() for part in models.split(",")], progress=show)
+    Console().print(speed_table(report))
+    if out:
+        write_whole(out, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
+        typer.echo(f"Written to {out}")
 
 
 @app.command()
@@ -163,6 +237,7 @@ def calibrate(
     import numpy as np
 
     from xfv_demo.calibration import Calibration, calibration_path
+    from xfv_demo.explaining import library_versions
 
     _check_method(method)
     measured = _measure(_read(data, pairs_file, dataset, count, seed), model, face)
@@ -175,7 +250,7 @@ def calibrate(
         model_sha256=measured.embedder.sha256,
         dataset=measured.name,
         folds=len(np.unique(measured.folds)),
-        library_versions=_library_versions(),
+        library_versions=library_versions(),
     )
     beside = None if method == DEFAULT_METHOD else method
     path = out or calibration_path(measured.embedder.name, measured.name, beside)
@@ -244,6 +319,30 @@ def main() -> None:
             raise KeyboardInterrupt from None
         sys.stdout.flush()
         raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _verify(
+    paths: tuple[Path, Path],
+    face_indices: tuple[int, int],
+    model: str,
+    calibration: str | None,
+    method: str | None,
+    precision: "Precision" = "float32",
+) -> "tuple[Verifier, Verification]":
+    from xfv_demo.images import photo_name, read_photo
+
+    # Before the model: a photo that cannot be read should not cost the wait, let alone a download.
+    photos = [read_photo(path) for path in paths]
+    from xfv_demo.embedding import load_embedder
+    from xfv_demo.verification import Verifier
+
+    embedder = load_embedder(model, progress=True, precision=precision)
+    verifier = Verifier.calibrated(embedder, calibration, method)
+    faces = [
+        verifier.find_face(photo, face, name=photo_name(path))
+        for photo, face, path in zip(photos, face_indices, paths, strict=True)
+    ]
+    return verifier, verifier.compare(*faces)
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,6 +451,7 @@ def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
 
     from xfv_demo.evaluation.figures import save_figures
     from xfv_demo.evaluation.verification import evaluate
+    from xfv_demo.explaining import library_versions
 
     report = evaluate(
         measured.distances,
@@ -367,7 +467,7 @@ def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
         method=method,
         seed=seed,
         duration_seconds=measured.seconds,
-        library_versions=_library_versions(),
+        library_versions=library_versions(),
     )
     prefix = f"{report.model}-{report.dataset}"
     report.save(out / f"{prefix}.json")
@@ -429,11 +529,6 @@ def _say_failures(measured: _Measured) -> None:
         typer.echo(f"  {failure.photo}: {failure.reason}", err=True)
 
 
-def _library_versions() -> dict[str, str]:
-    names = ("tensorflow", "mtcnn", "opencv-python-headless", "pillow")
-    return {"xfv-demo": __version__, **{name: importlib.metadata.version(name) for name in names}}
-
-
 def _in_words(verification: "Verification") -> str:
     decision = "SAME PERSON" if verification.same_person else "DIFFERENT PEOPLE"
     comparison = "below" if verification.same_person else "not below"
@@ -452,7 +547,7 @@ def _confidence_in_words(verification: "Verification") -> str:
     if verification.shown_confidence is None:
         return "none, for the model is not calibrated"
     by = f"{verification.calibration}, method {verification.confidence_method}"
-    return f"{verification.shown_confidence}, by its calibration on {by}"
+    return f"{verification.shown_confidence} if as many pairs show one person as two (calibrated on {by})"
 
 
 def _face_in_words(face: "AlignedFace") -> str:

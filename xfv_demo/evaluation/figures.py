@@ -40,8 +40,8 @@ from xfv_demo.evaluation.verification import (
     ReliabilityBin,
     VerificationReport,
     smallest_rate,
-    write_whole,
 )
+from xfv_demo.files import write_whole
 
 # Out of the palette of Okabe and Ito, "Color universal design" (2008).
 GENUINE = "#0072B2"

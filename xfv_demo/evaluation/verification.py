@@ -27,7 +27,7 @@ from xfv_demo.calibration import (
     foldwise_decisions,
 )
 from xfv_demo.calibrators import CALIBRATORS, XFaceCalibrator
-from xfv_demo.errors import CalibrationError, DatasetError, XfvError
+from xfv_demo.errors import CalibrationError, DatasetError
 from xfv_demo.evaluation.metrics import (
     Booleans,
     BootstrapIntervals,
@@ -45,6 +45,7 @@ from xfv_demo.evaluation.metrics import (
     labelled_pairs,
     reliability_curve,
 )
+from xfv_demo.files import write_whole
 
 _FORMAT = "xfv-demo verification report"
 _FORMAT_VERSION = 1
@@ -481,28 +482,6 @@ def equal_mass_bins(
         low, high = float(confidences[inside].min()), float(confidences[inside].max())
         filled.append(replace(whole, low=low, high=high))
     return tuple(filled)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all; makes the folders that lack.
-
-    Args:
-        path: Where to.
-        content: What.
-
-    Raises:
-        XfvError: If the file cannot be written; the message names it.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise XfvError(f"{path}: this file cannot be written: {error.strerror or error}") from error
 
 
 def _checked_pairs(distances: ArrayLike, genuine: ArrayLike) -> tuple[Doubles, Booleans]:

@@ -1,6 +1,6 @@
 """The methods that explain a verdict, one a module, and `EXPLAINERS`, which has them by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from xfv_demo.explainers.base import Explainer
@@ -8,6 +8,5 @@ from xfv_demo.explainers.occlusion import OcclusionExplainer
 from xfv_demo.explainers.xssab import XssabExplainer
 
 # Each takes an embedder first, then its own settings by keyword.
-EXPLAINERS: Mapping[str, Callable[..., Explainer]] = MappingProxyType(
-    {explainer.name: explainer for explainer in (OcclusionExplainer, XssabExplainer)}
-)
+_CLASSES: tuple[type[Explainer], ...] = (OcclusionExplainer, XssabExplainer)
+EXPLAINERS: Mapping[str, type[Explainer]] = MappingProxyType({cls.name: cls for cls in _CLASSES})

@@ -63,6 +63,14 @@ class Explanation:
     parameters: Mapping[str, Any]
     parts: Mapping[str, MapPair] = field(default_factory=dict)
 
+    @property
+    def unscaled(self) -> MapPair:
+        """Both maps in the method's own unit, in which they can be compared."""
+        return MapPair(
+            self.probe_map * np.float32(self.probe_scale),
+            self.reference_map * np.float32(self.reference_scale),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: everything but the maps."""
         return {
@@ -76,14 +84,74 @@ class Explanation:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """One of the pairs of maps that a method shows.
+
+    Attributes:
+        key: A name for programs, of its own among the method's views, such as "paired".
+        label: A name for people.
+        maps: Both photos' maps, signed, in one unit: positive speaks for "same person".
+        percentile: Of the absolute values, the one that is to have the strongest colour, in (0, 100]. 100
+            where the maps are smooth; less where few spikes would leave all else pale.
+    """
+
+    key: str
+    label: str
+    maps: MapPair
+    percentile: float = 100.0
+
+
 class Explainer(ABC):
     """One method of explaining what an embedder makes of a pair of faces.
 
     Attributes:
         name: The method's key in `EXPLAINERS`.
+        title: What people call the method.
+
+    Args:
+        embedder: The model, with the methods that the explainer needs.
+        **settings: The method's own.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, embedder: Any, **settings: Any) -> None: ...
+
+    @classmethod
+    def stream_all(
+        cls, embedder: Any, probe: ArrayLike, reference: ArrayLike, **settings: Any
+    ) -> Iterator[Mapping[Any, Explanation]]:
+        """Explains a pair step by step in all variants that the method has, in one pass.
+
+        Args:
+            embedder: As for the constructor.
+            probe: (112, 112, 3) aligned face, RGB, in [0, 1].
+            reference: (112, 112, 3) aligned face, RGB, in [0, 1].
+            **settings: As for the constructor.
+
+        Returns:
+            In each step an explanation for each variant; for a method without variants, one under its `name`.
+
+        Raises:
+            ValueError: As from the constructor and `stream`.
+            ModelError: As from the constructor and `stream`.
+        """
+        return ({cls.name: step} for step in cls(embedder, **settings).stream(probe, reference))
+
+    @classmethod
+    def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
+        """What there is to see of a pair.
+
+        Args:
+            explanations: A step of `stream_all`.
+
+        Returns:
+            The views, the most telling one first.
+        """
+        return tuple(View(str(key), cls.title, step.unscaled) for key, step in explanations.items())
 
     @abstractmethod
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import cv2
@@ -24,7 +24,7 @@ from scipy import sparse
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import Embedder
 from xfv_demo.errors import ModelError
-from xfv_demo.explainers.base import Explainer, Explanation, aligned_pair, scaled_map
+from xfv_demo.explainers.base import Explainer, Explanation, View, aligned_pair, scaled_map
 from xfv_demo.types import FloatArray
 
 Comparison = Literal["all", "reference", "paired"]
@@ -324,6 +324,13 @@ COMPARISONS: dict[Comparison, Callable[[_Doubles, _Doubles, _Integers], _Doubles
 }
 
 
+_LABELS: dict[Comparison, str] = {
+    "all": "to the other photo, occluded too",
+    "reference": "to the other photo as it is",
+    "paired": "both occluded at the same place",
+}
+
+
 class OcclusionExplainer(Explainer):
     """x-Face's occlusion maps, of an embedder that need only embed.
 
@@ -364,6 +371,7 @@ class OcclusionExplainer(Explainer):
     """
 
     name: ClassVar[str] = "occlusion"
+    title: ClassVar[str] = "Occlusion"
 
     def __init__(
         self,
@@ -437,6 +445,15 @@ class OcclusionExplainer(Explainer):
         """
         explainer = cls(embedder, **settings)
         return explainer._steps(*aligned_pair(probe, reference), tuple(COMPARISONS))
+
+    @classmethod
+    def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
+        """As `Explainer.views`: the comparisons that were made, in the paper's order."""
+        return tuple(
+            View(comparison, label, explanations[comparison].unscaled)
+            for comparison, label in _LABELS.items()
+            if comparison in explanations
+        )
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; by default 36 steps, the first after 16 of the 1,130 masks."""

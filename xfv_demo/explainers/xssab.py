@@ -4,7 +4,7 @@ Huber, Luu, Terhorst and Damer, "Efficient Explainable Face Verification based o
 Backpropagation" (WACV 2024, arXiv 2304.13409), section 3, as their code computes it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import cv2
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from xfv_demo.calibration import load_calibration
 from xfv_demo.embedding import GradientEmbedder
 from xfv_demo.errors import CalibrationError, ModelError
-from xfv_demo.explainers.base import Explainer, Explanation, MapPair, aligned_pair, scaled_map
+from xfv_demo.explainers.base import Explainer, Explanation, MapPair, View, aligned_pair, scaled_map
 from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
 from xfv_demo.types import FloatArray
 
@@ -25,6 +25,9 @@ _IMAGE_PER_THEIR_IMAGE = 0.5
 # SmoothGrad's authors advise 10 to 20 % of the image's range (Smilkov et al. 2017, arXiv 1706.03825, section
 # 3).
 NOISE_LEVEL = 0.1
+
+# Where the strongest colour lies: gradients have spikes, beside which all the rest would be pale.
+_SHOWN_PERCENTILE = 99.0
 
 
 class XssabExplainer(Explainer):
@@ -64,6 +67,7 @@ class XssabExplainer(Explainer):
     """
 
     name: ClassVar[str] = "xssab"
+    title: ClassVar[str] = "Gradient (xSSAB)"
 
     def __init__(
         self,
@@ -107,6 +111,18 @@ class XssabExplainer(Explainer):
             "noise_level": noise_level if noise_samples else 0.0,
             "gaussian_sigma": gaussian_sigma,
         }
+
+    @classmethod
+    def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
+        """As `Explainer.views`: the combined map, what is in it for "same", and what against."""
+        explanation = explanations[cls.name]
+        positive, negative = explanation.parts["positive"], explanation.parts["negative"]
+        against = MapPair(-negative.probe, -negative.reference)
+        return (
+            View("combined", "for and against", explanation.unscaled, _SHOWN_PERCENTILE),
+            View("for", "for", positive, _SHOWN_PERCENTILE),
+            View("against", "against", against, _SHOWN_PERCENTILE),
+        )
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; a single step, or with noise one for each batch."""
