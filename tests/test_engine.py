@@ -133,7 +133,7 @@ class TestWayBack:
         assert "in cosine distance from TensorFlow's" in embedder.notice
 
     def test_where_the_network_cannot_be_run(self, monkeypatch):
-        def refuse(*_given):
+        def refuse(*_given, **_named):
             raise RuntimeError("No conversion rule found\nfor operations: FaceOp")
 
         monkeypatch.setattr(openvino.Core, "compile_model", refuse)

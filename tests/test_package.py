@@ -45,6 +45,7 @@ LAYERS = (
     ("calibration",),
     ("evaluation.verification",),
     ("evaluation.figures",),
+    ("patching",),
     ("engine",),
     ("detection", "embedding"),
     ("verification", "evaluation.embeddings"),

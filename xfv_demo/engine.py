@@ -6,15 +6,19 @@ OpenVINO's Python package reports over the network that it was imported, and wha
 Here it is imported without its telemetry, and the graph is read by its runtime, which sends nothing.
 """
 
+import functools
+import itertools
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from xfv_demo.errors import ModelError
+from xfv_demo.patching import Box, PatchedNetwork
 from xfv_demo.types import FloatArray
 
 Precision = Literal["float32", "bfloat16"]
@@ -68,6 +72,9 @@ class OpenVinoNetwork:
             raise ModelError("this CPU does not compute in bfloat16; ask for float32")
         self.description = f"OpenVINO {openvino.__version__.partition('-')[0]}, {precision}"
         self._batch = batch or _BATCH
+        self._precision = precision
+        self._patched: PatchedNetwork | None = None
+        self._lock = threading.Lock()
         settings = {
             hint.inference_precision: getattr(
                 openvino.Type, {"float32": "f32", "bfloat16": "bf16"}[precision]
@@ -79,9 +86,10 @@ class OpenVinoNetwork:
             file = Path(folder) / "frozen.pb"
             file.write_bytes(graph_def.SerializeToString())
             try:
-                model = core.read_model(file)
-                model.reshape({input_name: [self._batch, *image_shape]})
-                self._compiled = core.compile_model(model, "CPU", settings)
+                self._model = core.read_model(file)
+                self._model.reshape({input_name: [self._batch, *image_shape]})
+                self._compile = functools.partial(core.compile_model, device_name="CPU", config=settings)
+                self._compiled = self._compile(self._model)
                 self._output = self._compiled.output(output_name)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[-1].strip()
@@ -108,6 +116,68 @@ class OpenVinoNetwork:
         if not parts:
             return np.zeros((0, *tuple(self._output.shape)[1:]), np.float32)
         return np.concatenate(parts)
+
+    def patched(self, photo: FloatArray) -> Callable[[FloatArray, Sequence[Box]], FloatArray]:
+        """Makes ready to run variants of a photo, each of which differs from it in a small box.
+
+        What a box cannot reach is computed once, for the photo. Where the network does not allow that, or
+        where a box is too large for it to pay, the variants are run as they are.
+
+        Args:
+            photo: (height, width, channels) float32.
+
+        Returns:
+            A function of (N, height, width, channels) variants and their N boxes, outside of which they equal
+            the photo, that returns what calling the network with the variants does.
+        """
+        network = self._cut_for_patches()
+        if network is None:
+            return lambda images, _boxes: self(images)
+        prepared = network.photo(photo)
+
+        def run(images: FloatArray, boxes: Sequence[Box]) -> FloatArray:
+            small = np.array([network.saves(box.side) for box in boxes], np.bool_)
+            results = np.empty((len(images), *tuple(self._output.shape)[1:]), np.float32)
+            if small.any():
+                results[small] = prepared.run(images[small], list(itertools.compress(boxes, small)))
+            if not small.all():
+                results[~small] = self(images[~small])
+            return results
+
+        return run
+
+    def _cut_for_patches(self) -> PatchedNetwork | None:
+        """This network, cut, once it has shown that it gives the same; None where it cannot be."""
+        with self._lock:
+            if self._model is not None:
+                # The parts share its weights; nothing else needs it.
+                model, self._model = self._model, None
+                self._patched = self._cut(model)
+            return self._patched
+
+    def _cut(self, model: Any) -> PatchedNetwork | None:
+        photo, other = np.random.default_rng(0).random((2, *tuple(model.input(0).shape)[1:]), np.float32)
+        side = len(photo) // 4
+        # In a corner, in the middle, and wider than high at the lower edge.
+        boxes = [
+            Box(0, 0, side, side),
+            Box(side, 2 * side, 2 * side, 3 * side),
+            Box(len(photo) - 2, 1, len(photo), side),
+        ]
+        variants = np.stack([photo] * len(boxes))
+        for variant, box in zip(variants, boxes, strict=True):
+            place = slice(box.top, box.bottom), slice(box.left, box.right)
+            variant[place] = other[place]
+        try:
+            model.reshape([1, *photo.shape])
+            network = PatchedNetwork(model, self._compile)
+            given = network.photo(photo).run(variants, boxes)
+        except (RuntimeError, ModelError):
+            return None
+        expected = self(variants)
+        # In bfloat16, other blocks of a sum round differently.
+        tolerance = (1e-5 if self._precision == "float32" else 0.05) * float(np.abs(expected).max())
+        return network if np.allclose(given, expected, rtol=0, atol=tolerance) else None
 
 
 def _import_without_telemetry() -> Any:

@@ -25,6 +25,7 @@ from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import Embedder
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import Explainer, Explanation, View, aligned_pair, scaled_map
+from xfv_demo.patching import Box
 from xfv_demo.types import FloatArray
 
 Comparison = Literal["all", "reference", "paired"]
@@ -121,6 +122,7 @@ class _OccludedPhoto:
         self._masks = masks
         self._image = image.copy()
         self._filling = filling
+        self._embed_variants: Callable[[FloatArray, Sequence[Box]], FloatArray] | None = None
         self._embeddings: _Doubles = np.empty((0, 0))
         self._known = 0
         self._lock = threading.Lock()
@@ -137,6 +139,23 @@ class _OccludedPhoto:
             np.copyto(image[rows, columns], self._filling[rows, columns], where=hidden[..., None])
         return image
 
+    def embed(self, numbers: Sequence[int]) -> FloatArray:
+        """Embeds images by their numbers; at least one."""
+        images = np.stack([self.image(number) for number in numbers])
+        patched = getattr(self._embedder, "patched", None)
+        if patched is None:
+            return self._embedder.embed(images)
+        if self._embed_variants is None:
+            self._embed_variants = patched(self._image)
+        return np.asarray(self._embed_variants(images, [self._box(number) for number in numbers]))
+
+    def _box(self, number: int) -> Box:
+        """Where image `number` may differ from the photo."""
+        if not number:
+            return Box(0, 0, 1, 1)
+        rows, columns, _ = self._masks.patch(number - 1)
+        return Box(rows.start, columns.start, rows.stop, columns.stop)
+
     def embeddings(self, count: int) -> _Doubles:
         """The first `count` embeddings, (count, D), each of length 1."""
         return self._embeddings[:count]
@@ -150,6 +169,9 @@ class _OccludedPhoto:
                 self._embeddings = np.empty((len(self._masks) + 1, embedding.size))
             self._embeddings[number] = embedding
             self._known += 1
+            if self._known == len(self._embeddings):
+                # Nothing is left to embed; what was kept for it takes some megabytes.
+                self._embed_variants = None
 
 
 class _Masks:
@@ -351,7 +373,8 @@ class OcclusionExplainer(Explainer):
         parameters: The settings, in plain values for reports.
 
     Args:
-        embedder: Any object with an `embed` method as `Embedder` describes it.
+        embedder: Any object with an `embed` method as `Embedder` describes it. One that also has `patched`,
+            as `PatchEmbedder` describes it, is faster.
         comparison: With what a photo under a mask is compared: "all", the other photo under all masks of the
             same patch size; "reference", the other photo as it is; "paired", the other photo under the same
             mask. The paper's methods 1, 2 and 3.
@@ -487,19 +510,18 @@ class OcclusionExplainer(Explainer):
     def _embed(self, photos: Sequence[_OccludedPhoto], count: int) -> None:
         """Makes the first `count` embeddings of each photo known."""
         # A photo paired with itself is one entry of the cache.
-        missing = [(photo, number) for photo in dict.fromkeys(photos) for number in range(len(photo), count)]
-        for start in range(0, len(missing), self._batch_size):
-            batch = missing[start : start + self._batch_size]
-            images = np.stack([photo.image(number) for photo, number in batch])
-            for (photo, number), embedding in zip(batch, self._unit_embeddings(images), strict=True):
-                photo.append(number, embedding)
+        for photo in dict.fromkeys(photos):
+            for start in range(len(photo), count, self._batch_size):
+                numbers = range(start, min(start + self._batch_size, count))
+                for number, embedding in zip(numbers, self._unit_embeddings(photo, numbers), strict=True):
+                    photo.append(number, embedding)
 
-    def _unit_embeddings(self, images: FloatArray) -> _Doubles:
+    def _unit_embeddings(self, photo: _OccludedPhoto, numbers: Sequence[int]) -> _Doubles:
         """Embeds images, in double precision from here on: small patches move the distance very little."""
-        embeddings = np.asarray(self._embedder.embed(images), np.float64)
-        if embeddings.ndim != 2 or len(embeddings) != len(images):
+        embeddings = np.asarray(photo.embed(numbers), np.float64)
+        if embeddings.ndim != 2 or len(embeddings) != len(numbers):
             raise ModelError(
-                f"the embedder gives {embeddings.shape} for {len(images)} faces, not one row for each"
+                f"the embedder gives {embeddings.shape} for {len(numbers)} faces, not one row for each"
             )
         if not np.isfinite(embeddings).all():
             raise ModelError("the embedder gives numbers that are not finite; its weights are broken")
