@@ -23,6 +23,9 @@ _INPUT_SHAPE = (ALIGNED_SIZE, ALIGNED_SIZE, 3)
 _SERVE_TAG = "serve"
 _DEFAULT_SIGNATURE = "serving_default"
 
+# In bytes. Smaller ones stay in the graph, where TensorFlow can fold them.
+_LARGE_CONSTANT = 2**18
+
 Engine = Literal["auto", "openvino", "tensorflow"]
 
 # How far another engine's embeddings may be from TensorFlow's, as a cosine distance. Measured with the
@@ -161,17 +164,11 @@ class SavedModelEmbedder:
         self.folder = Path(folder)
         self.name = name or self.folder.resolve().name.removesuffix(".tf")
         self.notice = notice
-        frozen, self._signature = _load_frozen(self.folder)
-        self._graph = _as_function(frozen)
-        graph = self._graph.graph
-        self._function = self._graph.prune(
-            graph.get_tensor_by_name(self._signature.input),
-            [graph.get_tensor_by_name(self._signature.output)],
-        )
+        self._frozen, self._signature, expected = _load_frozen(self.folder)
         self.dimensions = self._signature.dimensions
         # A model exported for a fixed number of images takes that number and no other.
         self._batch_size = self._signature.batch or batch_size
-        self._forward, self.engine, trouble = self._choose_engine(frozen, engine, precision)
+        self._forward, self.engine, trouble = self._choose_engine(expected, engine, precision)
         if trouble:
             self.notice = f"{notice}. {trouble}" if notice else trouble
         self._precision = precision
@@ -307,8 +304,21 @@ class SavedModelEmbedder:
             )
         return unit_length(embeddings)
 
+    @functools.cached_property
+    def _graph(self) -> Any:
+        """TensorFlow's function, made when it is first needed: it takes half a gigabyte for a large model."""
+        return _as_function(self._frozen)
+
+    @functools.cached_property
+    def _function(self) -> Any:
+        graph = self._graph.graph
+        return self._graph.prune(
+            graph.get_tensor_by_name(self._signature.input),
+            [graph.get_tensor_by_name(self._signature.output)],
+        )
+
     def _choose_engine(
-        self, frozen: Any, engine: Engine, precision: Precision
+        self, expected: FloatArray, engine: Engine, precision: Precision
     ) -> tuple[Callable[[FloatArray], FloatArray], str, str | None]:
         """What computes raw embeddings, its description, and why it is not the faster one."""
         import tensorflow as tf
@@ -321,14 +331,14 @@ class SavedModelEmbedder:
             return tensorflow, own, None
         try:
             network = OpenVinoNetwork(
-                frozen,
+                self._frozen,
                 self._signature.input,
                 self._signature.output,
                 _INPUT_SHAPE,
                 batch=self._signature.batch,
                 precision=precision,
             )
-            self._check_agreement(network, tensorflow, _TOLERANCE[precision])
+            _check_agreement(network, expected, _TOLERANCE[precision])
         except (ImportError, ModelError) as error:
             reason = "OpenVINO is not installed" if isinstance(error, ImportError) else str(error)
             if engine == "openvino" or precision != "float32":
@@ -338,26 +348,6 @@ class SavedModelEmbedder:
             slower = f'TensorFlow runs "{self.name}", which takes several times as long for occlusion maps'
             return tensorflow, own, f"{slower}: {reason}"
         return network, network.description, None
-
-    def _check_agreement(
-        self,
-        network: Callable[[FloatArray], FloatArray],
-        tensorflow: Callable[[FloatArray], FloatArray],
-        tolerance: float,
-    ) -> None:
-        """Raises ModelError where a network gives other embeddings than TensorFlow."""
-        images = np.random.default_rng(0).random((2, *_INPUT_SHAPE), np.float32)
-        expected = tensorflow(images)
-        if not np.isfinite(expected).all():
-            return  # The model is broken, which `embed` says.
-        given = network(images)
-        # Of unit vectors, |a - b|^2 is twice the cosine distance, also where one has no direction.
-        apart = np.square(unit_length(given) - unit_length(expected)).sum(axis=1).max() / 2
-        if not apart <= tolerance:
-            raise ModelError(
-                f"its embeddings there are {apart:.1g} in cosine distance from TensorFlow's, "
-                f"more than {tolerance:.0e}"
-            )
 
     def _run(self, function: Any, images: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         import tensorflow as tf
@@ -428,8 +418,34 @@ def _checked(images: ArrayLike) -> FloatArray:
     return array
 
 
-def _load_frozen(folder: Path) -> tuple[Any, _Signature]:
-    """Loads a SavedModel's serving graph as one flat `GraphDef` whose variables are constants."""
+def _trial_images() -> FloatArray:
+    """Two images to try an engine on."""
+    return np.random.default_rng(0).random((2, *_INPUT_SHAPE), np.float32)
+
+
+def _check_agreement(
+    network: Callable[[FloatArray], FloatArray], expected: FloatArray, tolerance: float
+) -> None:
+    """Raises ModelError where a network gives other embeddings of the trial images than TensorFlow."""
+    if not np.isfinite(expected).all():
+        return  # The model is broken, which `embed` says.
+    given = network(_trial_images())
+    # Of unit vectors, |a - b|^2 is twice the cosine distance, also where one has no direction.
+    apart = np.square(unit_length(given) - unit_length(expected)).sum(axis=1).max() / 2
+    if not apart <= tolerance:
+        raise ModelError(
+            f"its embeddings there are {apart:.1g} in cosine distance from TensorFlow's, "
+            f"more than {tolerance:.0e}"
+        )
+
+
+def _load_frozen(folder: Path) -> tuple[Any, _Signature, FloatArray]:
+    """Loads a SavedModel's serving graph.
+
+    Returns:
+        One flat `GraphDef` whose variables are constants; where images go in and embeddings come out; and
+        what the model, not yet frozen, gives for the trial images.
+    """
     import tensorflow as tf
 
     if not (folder / "saved_model.pb").is_file():
@@ -446,6 +462,9 @@ def _load_frozen(folder: Path) -> tuple[Any, _Signature]:
             signature = _choose_signature(folder, meta_graph.signature_def)
             output = signature.output.rpartition(":")[0]
             needed = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [output])
+            # A model exported for a fixed number of images takes that number and no other.
+            images = np.resize(_trial_images(), (signature.batch or 2, *_INPUT_SHAPE))
+            expected = session.run(signature.output, {signature.input: images})[:2]
             flat = _inline_functions(needed, signature.output)
             frozen = v1.graph_util.convert_variables_to_constants(session, flat, [output])
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
@@ -453,13 +472,34 @@ def _load_frozen(folder: Path) -> tuple[Any, _Signature]:
         raise ModelError(f'"{folder}" cannot be loaded as a SavedModel: {reason}') from error
     finally:
         v1.logging.set_verbosity(level)
-    return frozen, signature
+    return frozen, signature, expected
 
 
 def _as_function(frozen: Any) -> Any:
+    """A graph as a function of eager TensorFlow, its large constants beside it.
+
+    TensorFlow copies a function's graph several times over to optimize it: with the weights of a ResNet50 in
+    it, that takes gigabytes.
+    """
     import tensorflow as tf
 
-    return tf.compat.v1.wrap_function(lambda: tf.import_graph_def(frozen, name=""), [])
+    weights, slim = {}, tf.compat.v1.GraphDef()
+    slim.CopyFrom(frozen)
+    del slim.node[:]
+    for node in frozen.node:
+        if node.op == "Const" and node.attr["value"].tensor.ByteSize() > _LARGE_CONSTANT:
+            weights[f"{node.name}:0"] = tf.constant(tf.make_ndarray(node.attr["value"].tensor))
+        else:
+            kept = slim.node.add()
+            kept.CopyFrom(node)
+            # What order operations wait for does not matter where none has side effects.
+            kept.input[:] = [source for source in node.input if not source.startswith("^")]
+
+    def whole() -> None:
+        beside = {name: tf.identity(weight) for name, weight in weights.items()}
+        tf.import_graph_def(slim, beside, name="")
+
+    return tf.compat.v1.wrap_function(whole, [])
 
 
 def _choose_signature(folder: Path, signatures: Any) -> _Signature:
