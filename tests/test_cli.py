@@ -7,22 +7,48 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from xfv_demo.cli import app
+from xfv_demo.console import one_line_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"
 
 
+PAIR = (EXAMPLES / "obama.jpg", EXAMPLES / "obama2.jpg")
+
+
+def run_in(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "xfv_demo", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XFV_CACHE": str(folder / "cache"), **environment},
+        cwd=folder, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def run(tmp_path):
-    def run(*arguments, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "xfv_demo", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "XFV_CACHE": str(tmp_path / "cache"), **environment},
-            cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+    return lambda *arguments, **environment: run_in(tmp_path, *arguments, **environment)
 
-    return run
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capsys):
+    """Runs a command in this process, which has TensorFlow loaded already."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments):
+        status = 0
+        try:
+            with one_line_errors():
+                app([*map(str, arguments)], standalone_mode=False)
+        except SystemExit as end:
+            status = end.code
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+
+    return run_here
 
 
 def refused(done, *words):
@@ -70,8 +96,6 @@ def test_a_face_that_is_not_there(run):
 
 
 def test_a_photo_without_a_face(run, tmp_path):
-    from PIL import Image
-
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "wall.png")
     refused(
         run("verify", "wall.png", EXAMPLES / "biden.jpg", "--model", "mobilefacenet"), "wall.png", "no face"
@@ -113,6 +137,179 @@ def test_an_uncalibrated_model_says_how_to_calibrate_it(run, tmp_path):
     assert document["confidence"] is None
     assert document["calibration"] is None
     assert any(f"calibrate --model '{tmp_path / 'my model'}'" in notice for notice in document["notices"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the one real run of `explain` happens."""
+    return tmp_path_factory.mktemp("explain")
+
+
+@pytest.fixture(scope="module")
+def done(folder):
+    return run_in(folder, "explain", *PAIR, "--out", "new/out", "--model", "mobilefacenet")
+
+
+@pytest.fixture(scope="module")
+def report(done, folder):
+    return json.loads((folder / "new" / "out" / "report.json").read_text())
+
+
+class TestExplain:
+    FILES = ("figure.png", "maps.npz", "occlusion.png", "report.json", "xssab.png")
+
+    def test_writes_what_it_promises_and_nothing_else(self, done, folder):
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert sorted(path.name for path in (folder / "new" / "out").iterdir()) == list(self.FILES)
+        for path in (folder / "new" / "out").glob("*.png"):
+            with Image.open(path) as image:
+                image.load()
+
+    def test_tells_what_it_found(self, done, report):
+        assert done.stdout.startswith("SAME PERSON")
+        for method in ("occlusion", "xssab"):
+            assert report["methods"][method]["summary"] in done.stdout
+        assert done.stdout.endswith(f"{', '.join(self.FILES)}\n")
+
+    def test_reports_the_numbers_of_verify(self, report, run_here):
+        verdict = json.loads(run_here("verify", *PAIR, "--json", "--model", "mobilefacenet").stdout)
+        about = {"model_sha256", "engine", "versions", "command", "methods"}
+        assert set(report) == {*verdict, *about}
+        assert {key: report[key] for key in verdict} == verdict
+
+    def test_reports_how_to_do_it_again(self, report, embedder):
+        assert report["command"].startswith("python -m xfv_demo explain ")
+        assert report["command"].endswith("obama2.jpg --out new/out --model mobilefacenet")
+        assert report["model_sha256"] == embedder.sha256
+        assert report["engine"] == embedder.engine
+
+    def test_explains_the_distance_that_was_measured(self, report):
+        for method in report["methods"].values():
+            for explanation in method["explanations"].values():
+                assert explanation["distance"] == pytest.approx(report["distance"], abs=1e-5)
+                assert explanation["progress"] == 1
+
+    def test_xssab_has_its_threshold_from_the_calibration(self, report):
+        from xfv_demo import load_calibration
+
+        explanation = report["methods"]["xssab"]["explanations"]["xssab"]
+        expected = 1 - load_calibration("mobilefacenet").eer_threshold
+        assert explanation["parameters"]["threshold"] == pytest.approx(expected)
+        assert expected != pytest.approx(1 - report["threshold"])
+
+    def test_keeps_raw_maps(self, folder, report, aligned):
+        with np.load(folder / "new" / "out" / "maps.npz") as maps:
+            assert len(maps) == 2 + 2 * (3 + 3)
+            np.testing.assert_allclose(maps["probe_aligned"], aligned["obama"], atol=1e-6)
+            scale = report["methods"]["occlusion"]["explanations"]["paired"]["reference_scale"]
+            assert np.abs(maps["occlusion_paired_reference"]).max() == pytest.approx(scale)
+
+    def test_one_method_in_other_colours(self, run_here, tmp_path):
+        words = ("--model", "mobilefacenet", "--methods", " xssab,xssab, ", "--palette", "orange-blue")
+        done = run_here("explain", *PAIR, "--out", tmp_path / "out", *words)
+        assert done.returncode == 0, done.stderr
+        names = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert names == ["figure.png", "maps.npz", "report.json", "xssab.png"]
+
+    def test_an_uncalibrated_model(self, run_here, tmp_path):
+        shutil.copytree(ROOT / "assets" / "models" / "mobilefacenet", tmp_path / "mine")
+        done = run_here("explain", *PAIR, "--out", "out", "--model", "mine", "--methods", "xssab")
+        assert done.returncode == 0, done.stderr
+        assert "not calibrated" in done.stdout
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert report["confidence"] is None
+        parameters = report["methods"]["xssab"]["explanations"]["xssab"]["parameters"]
+        assert parameters["threshold"] == pytest.approx(1 - report["threshold"])
+
+    @pytest.mark.parametrize(
+        ("words", "named"),
+        [
+            (("nowhere.jpg", PAIR[1]), ("nowhere.jpg", "check the path")),
+            ((PAIR[0], "notes.jpg"), ("notes.jpg",)),
+            ((PAIR[0], "wall.png"), ("wall.png", "no face")),
+            ((*PAIR, "--face-a", "3"), ("obama.jpg", "3")),
+            ((*PAIR, "--methods", "occlusion,guesswork"), ("guesswork", "occlusion, xssab")),
+            ((*PAIR, "--methods", " , "), ("no method", "occlusion, xssab")),
+            ((*PAIR, "--palette", "plaid"), ("plaid", "orange-blue")),
+            ((*PAIR, "--calibration", "nowhere"), ("nowhere",)),
+            ((*PAIR, "--method", "guesswork"), ("guesswork",)),
+            ((*PAIR, "--model", "no-such-model"), ("no-such-model", "mobilefacenet")),
+            # Said before a photo is read: so before all the work.
+            (("nowhere.jpg", PAIR[1], "--out", "notes.jpg"), ("notes.jpg", "is a file, not a folder")),
+            (("nowhere.jpg", PAIR[1], "--out", "notes.jpg/out"), ("notes.jpg", "is a file, not a folder")),
+        ],
+        ids=[
+            "missing photo", "no photo", "no face", "no such face", "unknown method", "no method", "palette",
+            "calibration", "calibration's method", "model", "out is a file", "out is below a file",
+        ],
+    )  # fmt: skip
+    def test_bad_input_leaves_nothing(self, run_here, tmp_path, words, named):
+        Image.new("RGB", (200, 200), "grey").save(tmp_path / "wall.png")
+        (tmp_path / "notes.jpg").write_text("these are notes")
+        options = {"--out": "new/out", "--model": "mobilefacenet"}
+        words = [*words, *(word for pair in options.items() if pair[0] not in words for word in pair)]
+        refused(run_here("explain", *words), *named)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.jpg", "wall.png"]
+
+    def test_what_cannot_be_written_together_is_not_written(self, run_here, tmp_path):
+        (tmp_path / "out" / "xssab.png").mkdir(parents=True)
+        words = ("--model", "mobilefacenet", "--methods", "xssab")
+        refused(run_here("explain", *PAIR, "--out", "out", *words), "xssab.png", "a folder has this name")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["xssab.png"]
+
+    def test_the_default_methods_are_all(self, run):
+        from xfv_demo import EXPLAINERS
+        from xfv_demo.explaining import DEFAULT_METHODS
+
+        assert set(DEFAULT_METHODS) == set(EXPLAINERS)
+        assert f"[default: {','.join(DEFAULT_METHODS)}]" in " ".join(run("explain", "--help").stdout.split())
+
+
+class TestBench:
+    @pytest.fixture
+    def measured(self, monkeypatch):
+        """What it was asked to measure; measuring itself takes no time."""
+        from xfv_demo.evaluation import speed
+
+        asked = []
+
+        def measure_speed(models, *, progress):
+            asked.extend(models)
+            progress(0, 1)
+            timings = tuple(
+                speed.Timing(name, "by hand", 0.1, 0.2, total, 36, 500.0, 600.0, 0.9999)
+                for name, total in (("published", 50.0), ("OpenVINO", 4.0))
+            )
+            return speed.SpeedReport(dict.fromkeys(models, timings), 2, "x86_64", {}, ("one thing: why",))
+
+        monkeypatch.setattr(speed, "measure_speed", measure_speed)
+        return asked
+
+    def test_prints_a_table_and_writes_json(self, run_here, measured, tmp_path):
+        done = run_here("bench", "--models", "mobilefacenet, a/folder", "--out", "new/speed.json")
+        assert done.returncode == 0, done.stderr
+        assert measured == ["mobilefacenet", "a/folder"]
+        assert "12.5 x" in done.stdout
+        assert "Left out: one thing: why" in done.stdout
+        document = json.loads((tmp_path / "new" / "speed.json").read_text())
+        assert [one["speedup"] for one in document["models"]["a/folder"]] == [1, 12.5]
+
+    def test_measures_the_bundled_model_and_a_resnet(self, run_here, measured, tmp_path):
+        assert run_here("bench").returncode == 0
+        assert measured == ["mobilefacenet", "resnet50"]
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("place", ["folder", "file/speed.json"])
+    def test_a_place_for_no_file_is_refused_before_the_work(self, run_here, measured, tmp_path, place):
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "file").write_text("")
+        refused(run_here("bench", "--out", place), place, "choose another place")
+        assert measured == []
+
+    @pytest.mark.parametrize(("models", "word"), [("nonsense", "nonsense"), (",", "resnet50")])
+    def test_models_that_are_none(self, run_here, models, word):
+        refused(run_here("bench", "--models", models), word, "mobilefacenet")
 
 
 def test_wrong_words_end_in_one_line(run):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xfv_demo import EXPLAINERS
+from xfv_demo.explainers.base import Explainer, Explanation
 
 # Few masks, so that the bundled model is through in a second.
 FEW_MASKS = {"patch_sizes": (14, 28), "stride": 20, "step_size": 8}
@@ -175,6 +176,96 @@ def test_wrong_photos_are_refused_by_role(make, pair, wrong, message):
         make().stream(wrong, pair[1])
     with pytest.raises(ValueError, match=f"reference .*{message}"):
         make().stream(pair[0], wrong)
+
+
+# Of each method, what its last step of `stream_all` says and how `views` shows it.
+VIEWS = {
+    "occlusion": ["all", "reference", "paired"],
+    "xssab": ["combined", "for", "against"],
+}
+
+
+@pytest.fixture(params=sorted(EXPLAINERS))
+def steps(request, embedder, pair):
+    """All steps of a method on a pair, in all its variants."""
+    settings = FEW_MASKS if request.param == "occlusion" else {}
+    return request.param, list(EXPLAINERS[request.param].stream_all(embedder, *pair, **settings))
+
+
+def test_all_variants_come_in_step(steps):
+    name, streamed = steps
+    for step in streamed:
+        assert list(step) == list(streamed[-1])
+        assert {explanation.method for explanation in step.values()} == {name}
+        assert len({explanation.progress for explanation in step.values()}) == 1
+        assert len({explanation.distance for explanation in step.values()}) == 1
+    assert next(iter(streamed[-1].values())).progress == 1
+
+
+def test_views_are_as_promised(steps):
+    name, streamed = steps
+    for step in streamed:
+        views = EXPLAINERS[name].views(step)
+        assert [view.key for view in views] == VIEWS[name]
+        assert len({view.label for view in views}) == len(views)
+        for view in views:
+            assert 0 < view.percentile <= 100
+            for values in view.maps:
+                assert values.shape == (112, 112)
+                assert values.dtype == np.float32
+                assert np.isfinite(values).all()
+
+
+def test_views_have_the_maps_in_the_methods_own_unit(steps):
+    name, streamed = steps
+    shown = {view.key: view.maps for view in EXPLAINERS[name].views(streamed[-1])}
+    for key, explanation in streamed[-1].items():
+        maps = shown[key] if key in shown else shown["combined"]
+        for side in ("probe", "reference"):
+            scale = getattr(explanation, f"{side}_scale")
+            expected = getattr(explanation, f"{side}_map") * scale
+            np.testing.assert_allclose(getattr(maps, side), expected, rtol=1e-6)
+            # Of a pair's maps, the larger stays the larger.
+            assert np.abs(getattr(maps, side)).max() == pytest.approx(scale, rel=1e-6)
+
+
+def test_views_of_one_side_have_its_sign(steps):
+    name, streamed = steps
+    for view in EXPLAINERS[name].views(streamed[-1]):
+        for values in view.maps:
+            if view.key == "for":
+                assert values.min() >= 0 < values.max()
+            elif view.key == "against":
+                assert values.max() <= 0 > values.min()
+            else:
+                assert values.min() < 0 < values.max()
+
+
+class Half(Explainer):
+    """A method without variants and views of its own: what lies in the upper half speaks for, by `size`."""
+
+    name = "half"
+    title = "The upper half"
+
+    def __init__(self, embedder, *, size=1.0):
+        self._size = size
+
+    def stream(self, probe, reference):
+        values = np.zeros((112, 112), np.float32)
+        values[:56] = 1
+        for progress in (0.5, 1.0):
+            yield Explanation("half", values, values, self._size, 2 * self._size, 0.5, progress, {})
+
+
+def test_a_method_without_variants_has_one_view_by_its_title(pair):
+    steps = list(Half.stream_all(None, *pair, size=3))
+    assert [list(step) for step in steps] == [["half"], ["half"]]
+    assert [step["half"].progress for step in steps] == [0.5, 1]
+    (view,) = Half.views(steps[-1])
+    assert (view.key, view.label, view.percentile) == ("half", "The upper half", 100)
+    assert np.unique(view.maps.probe).tolist() == [0, 3]
+    assert np.unique(view.maps.reference).tolist() == [0, 6]
+    assert Half(None).explain(*pair).progress == 1
 
 
 def test_a_report_is_plain_values(make, pair):

@@ -127,5 +127,7 @@ def test_dependencies_point_one_way():
 def test_version_is_the_packages():
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project.get("version", xfv_demo.__version__) == xfv_demo.__version__
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in settings["project"]["dynamic"]
+    assert settings["tool"]["hatch"]["version"]["path"] == "xfv_demo/__init__.py"
+    assert xfv_demo.__version__.count(".") == 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_the_card_names_the_files_that_are_there(report):
     text = CARD.read_text()
     for path in (CARD.parent / "saved_model.pb", *(CARD.parent / "variables").iterdir()):
         assert hashlib.sha256(path.read_bytes()).hexdigest() in text
+
+
+def test_commands_are_those_of_the_command_line():
+    """Each is taken apart as if it were run: an option that is not there would be refused."""
+    import typer
+
+    from xfv_demo.cli import app
+
+    lines = re.findall(r"-m xfv_demo ([^`\n]+)", README.read_text())
+    assert {line.split()[0] for line in lines} >= {"verify", "explain", "bench", "fetch", "evaluate"}
+    for line in lines:
+        command, words = typer.main.get_command(app), shlex.split(line)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(command.name, words)
 
 
 @pytest.mark.parametrize("document", [*sorted(ROOT.glob("assets/**/README.md")), README])

@@ -15,7 +15,7 @@ from xfv_demo import __version__
 from xfv_demo.calibrators import DEFAULT_METHOD
 from xfv_demo.console import BAD_INPUT, one_line_errors, progress_bar, silence_native_libraries
 from xfv_demo.errors import CalibrationError, XfvError
-from xfv_demo.files import write_whole
+from xfv_demo.files import check_file, check_folder, write_all, write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +140,10 @@ def explain(
     probe: ProbeArgument,
     reference: ReferenceArgument,
     out: Annotated[
-        Path, typer.Option(help="The folder to write to: a PNG for each method, maps.npz, report.json.")
+        Path,
+        typer.Option(
+            help="The folder to write to: figure.png, a PNG for each method, maps.npz and report.json."
+        ),
     ],
     methods: Annotated[
         str, typer.Option(help="What to explain by, with commas between: occlusion, xssab.")
@@ -152,18 +155,21 @@ def explain(
     face_b: FaceBOption = 0,
     precision: PrecisionOption = "float32",
     palette: Annotated[
-        str, typer.Option(help="Colours: piyg, or orange-blue for all colour vision.")
+        str,
+        typer.Option(
+            help="Colours: piyg (green and pink), orange-blue for all colour vision, rdylgn (green and red); "
+            "greens or reds for what speaks for or against alone."
+        ),
     ] = "piyg",
 ) -> None:
     """Shows where in two faces the evidence lies that they are, or are not, the same person."""
     from xfv_demo.explaining import PairExplanation, check_methods, provenance, stream_explanations
     from xfv_demo.rendering import PALETTES
 
-    chosen = check_methods([name for name in (part.strip() for part in methods.split(",")) if name])
+    chosen = check_methods(_listed(methods))
     if palette not in PALETTES:
         raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
-    if out.exists() and not out.is_dir():
-        raise XfvError(f'"{out}" is a file; --out takes a folder')
+    check_folder(out)
     verifier, verification = _verify(
         (probe, reference), (face_a, face_b), model, calibration, method, precision
     )
@@ -179,8 +185,7 @@ def explain(
         verification, tuple(results.values()), provenance(verifier.embedder, command)
     )
     files = explanation.files(palette=palette)
-    for name, content in files.items():
-        write_whole(out / name, content)
+    write_all(out, files)
     typer.echo(_in_words(verification))
     for result in explanation.results:
         typer.echo(f"  {result.method:<11} {result.summary} ({result.seconds:.1f} s)")
@@ -190,7 +195,11 @@ def explain(
 @app.command()
 def bench(
     models: Annotated[
-        str, typer.Option(help="What to measure, with commas between: mobilefacenet, resnet50, or folders.")
+        str,
+        typer.Option(
+            help="What to measure, with commas between: resnet50, a network like ArcFaceOctupletLoss's with "
+            "random weights, or whatever --model takes elsewhere."
+        ),
     ] = "mobilefacenet,resnet50",
     out: Annotated[Path | None, typer.Option(help="A JSON file to write the numbers to.")] = None,
 ) -> None:
@@ -199,9 +208,13 @@ def bench(
 
     from xfv_demo.evaluation.speed import measure_speed, speed_table
 
+    if out:
+        check_file(out)
     with progress_bar("Measuring") as show:
-        report = measure_speed([part.strip() for part in models.split(",")], progress=show)
+        report = measure_speed(_listed(models), progress=show)
     Console().print(speed_table(report))
+    for reason in report.left_out:
+        typer.echo(f"Left out: {reason}")
     if out:
         write_whole(out, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
         typer.echo(f"Written to {out}")
@@ -240,6 +253,8 @@ def calibrate(
     from xfv_demo.explaining import library_versions
 
     _check_method(method)
+    if out:
+        check_file(out)
     measured = _measure(_read(data, pairs_file, dataset, count, seed), model, face)
     _say_failures(measured)
     calibration = Calibration.fit(
@@ -283,6 +298,7 @@ def evaluate_lfw(
     from xfv_demo.evaluation.datasets import read_lfw
 
     _check_method(method)
+    check_folder(out)
     _evaluate(_measure(read_lfw(data, pairs_file), model, face), method, seed, out)
 
 
@@ -301,6 +317,7 @@ def evaluate_pairs(
 ) -> None:
     """The same on any labelled set: a CSV of pairs, an insightface .bin, a folder of people."""
     _check_method(method)
+    check_folder(out)
     _evaluate(_measure(_read(data, None, dataset, count, seed), model, face), method, seed, out)
 
 
@@ -319,6 +336,11 @@ def main() -> None:
             raise KeyboardInterrupt from None
         sys.stdout.flush()
         raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _listed(words: str) -> list[str]:
+    """What stands between the commas."""
+    return [word for word in (part.strip() for part in words.split(",")) if word]
 
 
 def _verify(

@@ -30,7 +30,7 @@ class MethodResult:
     Attributes:
         method: A key of `EXPLAINERS`.
         explanations: One for each variant, as `Explainer.stream_all` gives them.
-        seconds: How long the method has been at work.
+        seconds: How long the method has been at work, without what was done with its steps meanwhile.
     """
 
     method: str
@@ -192,7 +192,7 @@ def stream_explanations(
         methods: Keys of `EXPLAINERS`.
         calibration: What xSSAB has its threshold of equal error rate from; the verdict's own threshold stands
             in where None.
-        settings: For each method, further settings by name.
+        settings: For each method, further settings by name; a threshold for xSSAB goes before these two.
 
     Returns:
         Each step of each method; a method's last has a progress of 1. Closing the iterator stops the work.
@@ -217,9 +217,11 @@ def _stream(
     pair = verification.probe.aligned, verification.reference.aligned
     for method in methods:
         chosen = {**defaults.get(method, {}), **settings.get(method, {})}
-        start = time.perf_counter()
+        seconds, start = 0.0, time.perf_counter()
         for explanations in EXPLAINERS[method].stream_all(embedder, *pair, **chosen):
-            yield MethodResult(method, explanations, time.perf_counter() - start)
+            seconds += time.perf_counter() - start
+            yield MethodResult(method, explanations, seconds)
+            start = time.perf_counter()
 
 
 def explain_pair(

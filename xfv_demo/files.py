@@ -1,6 +1,9 @@
-"""Writing results: a file is whole, or it is not there."""
+"""Writing results: a file is whole, or it is not there; and files that belong together come together."""
 
+import errno
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from xfv_demo.errors import XfvError
@@ -16,13 +19,93 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         XfvError: If the file cannot be written; the message names it.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_all(path.parent, {path.name: content})
+
+
+def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files that belong together: none is put in its place before all of them are written.
+
+    Args:
+        folder: Where to; made where it lacks, and gone again where the files cannot be written.
+        files: Their contents by name. Files of these names that are there already are replaced, others stay.
+
+    Raises:
+        XfvError: If a file cannot be written; the message names it.
+    """
+    targets = {folder / name: content for name, content in files.items()}
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in targets}
+    missing: list[Path] = []
+    path = next(iter(targets), folder)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content)
+        missing += [one for one in (folder, *folder.parents) if not _is_there(one)]
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in targets.items():
+            _write_part(parts[path], path, content)
+        for path, part in parts.items():
             part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    except BaseException as error:
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink()
+        # The innermost comes first; one that holds anything stays.
+        for made in missing:
+            with suppress(OSError):
+                made.rmdir()
+        if not isinstance(error, OSError):
+            raise
+        reason = _why_no_folder(folder) or error.strerror or error
+        raise XfvError(f"{path}: this file cannot be written: {reason}; choose another place") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Checks before a long work that its results can be written to a folder, as far as can be told.
+
+    Args:
+        folder: Need not be there yet.
+
+    Raises:
+        XfvError: Nothing can be written there; the message says why.
+    """
+    if reason := _why_no_folder(folder):
+        raise XfvError(f'nothing can be written to "{folder}": {reason}; choose another folder')
+
+
+def check_file(path: Path) -> None:
+    """Checks before a long work that its result can be written to a file, as far as can be told.
+
+    Args:
+        path: Need not be there yet.
+
+    Raises:
+        XfvError: It cannot be written; the message says why.
+    """
+    reason = "it is a folder" if path.is_dir() else _why_no_folder(path.parent)
+    if reason:
+        raise XfvError(f'the file "{path}" cannot be written: {reason}; choose another place')
+
+
+def _write_part(part: Path, path: Path, content: bytes) -> None:
+    # Found out only when it is put in its place, others would be in theirs by then.
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder has this name")
+    part.write_bytes(content)
+
+
+def _why_no_folder(folder: Path) -> str | None:
+    """What keeps a folder from being written to or from being made; None where nothing is known to."""
+    try:
+        nearest = next((one for one in (folder, *folder.parents) if _is_there(one)), None)
+        if nearest is None:
+            return "there is no such disk"
+        if not nearest.is_dir():
+            return f'"{nearest}" is a file, not a folder'
     except OSError as error:
-        raise XfvError(f"{path}: this file cannot be written: {error.strerror or error}") from error
+        return error.strerror or str(error)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f'the folder "{nearest.absolute()}" may not be written to'
+    return None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything has this name, even a link that leads nowhere."""
+    return path.is_symlink() or path.exists()

@@ -5,12 +5,16 @@ are run one after the other on the same pair, each in a process of its own, whic
 own too. Loading the model and the first call, which builds the network, are not counted.
 """
 
+import itertools
 import os
 import platform
+import re
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +26,7 @@ import numpy as np
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.assets import assets_folder, locate_model
 from xfv_demo.embedding import SavedModelEmbedder
-from xfv_demo.errors import ModelError
+from xfv_demo.errors import ModelError, XfvError
 from xfv_demo.explainers.occlusion import COMPARISONS, PATCH_SIZES, STRIDE, OcclusionExplainer
 from xfv_demo.explaining import library_versions
 from xfv_demo.types import FloatArray
@@ -51,7 +55,7 @@ class Timing:
         first_map: Seconds to the first map.
         alike: Seconds until all six maps correlate at least 0.95 with their final state, and stay so.
         total: Seconds to the end.
-        steps: How many maps were shown on the way.
+        steps: How many states of the maps there were to see on the way, the final one included.
         loaded_memory: Megabytes of the process with the model loaded and called once; None where the system
             does not tell.
         peak_memory: Megabytes of the process at most; None likewise.
@@ -78,12 +82,14 @@ class SpeedReport:
         processors: How many the machine has.
         machine: The kind of processor.
         versions: Of the libraries.
+        left_out: For each procedure that could not be run, a line that says why.
     """
 
     models: Mapping[str, tuple[Timing, ...]]
     processors: int
     machine: str
     versions: Mapping[str, str]
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, each timing with how many times as fast as published it is."""
@@ -98,6 +104,7 @@ class SpeedReport:
             "processors": self.processors,
             "machine": self.machine,
             "versions": dict(self.versions),
+            "left_out": list(self.left_out),
         }
 
 
@@ -106,82 +113,97 @@ def measure_speed(
 ) -> SpeedReport:
     """Times the occlusion maps of one pair of the example photos.
 
+    It starts processes, so a script that calls it needs `if __name__ == "__main__":` around the call.
+
     Args:
         models: "resnet50", a network of ArcFaceOctupletLoss's kind with random weights, made for this; or
             whatever `load_embedder` takes.
         progress: Called with the number of runs done and of all.
 
     Returns:
-        The timings.
+        The timings; without those of OpenVINO or bfloat16 where this machine has none.
 
     Raises:
         ModelError: There is no such model, or it cannot be run.
+        XfvError: No model was named, or the memory is too small.
     """
+    if not models:
+        raise XfvError(f"no model was asked for; take some of mobilefacenet, {RESNET50}, or a model's folder")
     procedures: dict[str, Callable[..., _Run]] = {
         PUBLISHED: _run_published,
         "TensorFlow": _run_tensorflow,
         "OpenVINO": _run_float32,
         "OpenVINO bfloat16": _run_bfloat16,
     }
-    done, total = 0, len(models) * len(procedures)
+    # Before the first of them takes its time: whether all are there.
+    folders = {
+        model: None if model == RESNET50 else locate_model(model, progress=True).folder for model in models
+    }
+    done, total = 0, len(folders) * len(procedures)
     progress(done, total)
-    report = {}
+    report, left_out = {}, []
     with (
         tempfile.TemporaryDirectory(prefix="xfv-bench-", ignore_cleanup_errors=True) as scratch,
         # A fresh process for each run.
         ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool,
     ):
-        folders = {}
-        for model in models:
-            if model == RESNET50:
-                folders[model] = Path(scratch) / RESNET50
-                pool.submit(_make_resnet50, folders[model]).result()
-            else:
-                folders[model] = locate_model(model, progress=True).folder
-        pair = pool.submit(_example_pair).result()
+        pair = _result(pool, "finding the faces", _example_pair)
         for model, folder in folders.items():
+            if folder is None:
+                folder = Path(scratch) / RESNET50
+                _result(pool, f"making {RESNET50}", _make_resnet50, folder)
             runs = {}
             for name, run in procedures.items():
                 try:
-                    runs[name] = pool.submit(run, folder, pair).result()
-                except ModelError:
-                    # Not every CPU computes in bfloat16; the others must run.
-                    if run is not _run_bfloat16:
+                    runs[name] = _result(pool, f"{model}, {name}", run, folder, pair)
+                except ModelError as error:
+                    # OpenVINO is not for every machine, nor bfloat16 for every CPU; TensorFlow must run.
+                    if run in (_run_published, _run_tensorflow):
                         raise
+                    left_out.append(f"{model}, {name}: {error}")
                 done += 1
                 progress(done, total)
             final = runs[PUBLISHED].final
             report[model] = tuple(run.timing(name, final) for name, run in runs.items())
-    return SpeedReport(report, os.cpu_count() or 1, platform.machine(), library_versions())
+    return SpeedReport(report, os.cpu_count() or 1, platform.machine(), library_versions(), tuple(left_out))
+
+
+def _result(pool: ProcessPoolExecutor, work: str, function: Callable[..., Any], *given: Any) -> Any:
+    """What a function returns that runs in a process of its own."""
+    try:
+        return pool.submit(function, *given).result()
+    except (BrokenProcessPool, MemoryError) as error:
+        # A process that the system ends for want of memory cannot say so.
+        raise XfvError(
+            f"{work}: the process ended before its time, most likely for want of memory; close other "
+            "programs or measure a smaller model"
+        ) from error
 
 
 def speed_table(report: SpeedReport) -> "Table":
-    """The numbers as a person reads them."""
+    """The numbers as a person reads them; fits a terminal of 80 columns."""
+    from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title="Three occlusion methods, both photos of one pair")
-    columns = (
-        "model",
-        "procedure",
-        "first map",
-        "0.95 alike",
-        "end",
-        "speed",
-        "steps",
-        "memory",
-        "agreement",
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column in columns[:2] else "right")
+    title = "Three occlusion methods, both photos of one pair\n(times in seconds, memory in megabytes)"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    table.add_column("procedure", overflow="fold")
+    for column in ("first\nmap", "0.95\nalike", "end", "speed", "steps", "memory", "agrees"):
+        table.add_column(column, justify="right", overflow="fold")
     for model, timings in report.models.items():
+        # A folder's name is no markup.
+        table.add_row(Text(model, style="bold"))
         for timing in timings:
             table.add_row(
-                model,
                 timing.procedure,
-                *(f"{seconds:.2f} s" for seconds in (timing.first_map, timing.alike, timing.total)),
+                *(
+                    f"{seconds:.2f}" if seconds < 100 else f"{seconds:.0f}"
+                    for seconds in (timing.first_map, timing.alike, timing.total)
+                ),
                 f"{timings[0].total / timing.total:.1f} x",
                 str(timing.steps),
-                "-" if timing.peak_memory is None else f"{timing.peak_memory:.0f} MB",
+                "-" if timing.peak_memory is None else f"{timing.peak_memory:.0f}",
                 f"{timing.agreement:.5f}",
             )
         table.add_section()
@@ -285,28 +307,24 @@ class _Run:
 
 
 def _lowest_correlation(maps: _Maps, others: _Maps) -> float:
-    """Of all maps; below any correlation where one of them is not there yet."""
+    """Of all maps; -1, the least there is, where one of them is not there yet."""
     if set(maps) != set(others):
-        return -np.inf
+        return -1.0
     return min(
-        float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
-        for key in maps
-        for one, other in zip(maps[key], others[key], strict=True)
+        _correlation(one, other) for key in maps for one, other in zip(maps[key], others[key], strict=True)
     )
 
 
+def _correlation(one: FloatArray, other: FloatArray) -> float:
+    """Pearson's; where a map is even, which has none, 1 if the other is the same, else 0."""
+    if not np.ptp(one) or not np.ptp(other):
+        return float(np.array_equal(one, other))
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
 def _run_published(folder: Path, pair: tuple[FloatArray, FloatArray]) -> _Run:
-    """The model as `tf.saved_model.load` gives it, three passes."""
-    import tensorflow as tf
-
-    model = tf.saved_model.load(str(folder))
-    signature = model.signatures["serving_default"]
-    (name,) = signature.structured_input_signature[1]
-
-    def embed(images: FloatArray) -> FloatArray:
-        (output,) = signature(**{name: tf.constant(images)}).values()
-        return np.asarray(output)
-
+    """Three passes, one for each comparison."""
+    embed, engine = _published_embedding(folder)
     embed(np.zeros((_PUBLISHED_BATCH, *pair[0].shape), np.float32))
     loaded, _ = _memory()
     steps: list[tuple[float, _Maps]] = []
@@ -315,7 +333,32 @@ def _run_published(folder: Path, pair: tuple[FloatArray, FloatArray]) -> _Run:
     for comparison, both in published_maps(embed, *pair):
         maps = {**maps, comparison: both}
         steps.append((time.perf_counter() - start, maps))
-    return _Run(f"TensorFlow {tf.__version__}, saved_model.load", steps, loaded, _memory()[1])
+    return _Run(engine, steps, loaded, _memory()[1])
+
+
+def _published_embedding(folder: Path) -> tuple[Callable[[FloatArray], FloatArray], str]:
+    """What gives embeddings, and its description: the model as `tf.saved_model.load` has it.
+
+    Models that this refuses, or that cannot be called by what it gives (exports with optimizer slots, a fixed
+    number of images, several outputs), run in TensorFlow as this package runs them.
+    """
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(folder))
+        (name,) = model.signatures["serving_default"].structured_input_signature[1]
+
+        def embed(images: FloatArray) -> FloatArray:
+            # By way of the model, whose variables are gone when nothing holds it.
+            (output,) = model.signatures["serving_default"](**{name: tf.constant(images)}).values()
+            return np.asarray(output)
+
+        for count in (1, 2):
+            embed(np.zeros((count, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32))
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, tf.errors.OpError):
+        embedder = SavedModelEmbedder(folder, engine="tensorflow", batch_size=_PUBLISHED_BATCH)
+        return embedder.embed, embedder.engine
+    return embed, f"TensorFlow {tf.__version__}, saved_model.load"
 
 
 def _run_tensorflow(folder: Path, pair: tuple[FloatArray, FloatArray]) -> _Run:
@@ -331,7 +374,9 @@ def _run_bfloat16(folder: Path, pair: tuple[FloatArray, FloatArray]) -> _Run:
 
 
 def _run_stream(embedder: SavedModelEmbedder, pair: tuple[FloatArray, FloatArray]) -> _Run:
-    embedder.embed(np.zeros((_PUBLISHED_BATCH, *pair[0].shape), np.float32))
+    # Two steps on other images: the second one builds what follows patches through the network.
+    blank = np.zeros((2, *pair[0].shape), np.float32)
+    deque(itertools.islice(OcclusionExplainer.stream_all(embedder, *blank), 2), maxlen=0)
     loaded, _ = _memory()
     steps: list[tuple[float, _Maps]] = []
     start = time.perf_counter()
@@ -347,8 +392,11 @@ def _memory() -> tuple[float | None, float | None]:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None, None
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    now, most = (round(int(fields[field].split()[0]) / 1024, 1) for field in ("VmRSS", "VmHWM"))
+    kilobytes = dict(re.findall(r"^(VmRSS|VmHWM):\s*(\d+) kB$", status, re.MULTILINE))
+    # Some containers tell only one of them.
+    now, most = (
+        round(int(kilobytes[field]) / 1024, 1) if field in kilobytes else None for field in ("VmRSS", "VmHWM")
+    )
     return now, most
 
 

@@ -143,16 +143,15 @@ class _OccludedPhoto:
         """Embeds images by their numbers; at least one."""
         images = np.stack([self.image(number) for number in numbers])
         patched = getattr(self._embedder, "patched", None)
-        if patched is None:
+        # The first images go whole: to prepare for patches takes longer than the first map may.
+        if patched is None or not numbers[0]:
             return self._embedder.embed(images)
         if self._embed_variants is None:
             self._embed_variants = patched(self._image)
         return np.asarray(self._embed_variants(images, [self._box(number) for number in numbers]))
 
     def _box(self, number: int) -> Box:
-        """Where image `number` may differ from the photo."""
-        if not number:
-            return Box(0, 0, 1, 1)
+        """Where image `number`, not 0, may differ from the photo."""
         rows, columns, _ = self._masks.patch(number - 1)
         return Box(rows.start, columns.start, rows.stop, columns.stop)
 

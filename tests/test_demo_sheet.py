@@ -1,0 +1,335 @@
+"""The page's words and pictures, and what it keeps of a visitor, without a browser."""
+
+import copy
+import html.parser
+import re
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio")
+
+from demo import sheet
+from demo.cautions import cautions
+from demo.handlers import choice_of, command_line, find_faces, occlusion_settings, write_zip
+from demo.photo_input import UploadedPhoto
+from demo.privacy import Deletion, banner_html
+from demo.service import Choice, VerificationService
+from demo.sessions import FoundFaces, Look, Session
+from xfv_demo import Verifier, XfvError
+from xfv_demo.calibration import Calibration
+from xfv_demo.explainers.base import MapPair, View
+from xfv_demo.explaining import stream_explanations
+from xfv_demo.types import AlignedFace, Face, Verification
+
+VOID = {"img", "input", "br"}
+
+
+class Balanced(html.parser.HTMLParser):
+    """Reads HTML and refuses tags that do not close."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+
+def said(text):
+    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+
+
+def one_face(name="a.jpg", landmarks=None, aligned=None):
+    from xfv_demo.alignment import ARCFACE_TEMPLATE
+
+    face = Face(
+        np.array([0, 0, 100, 100], np.float32), 3 * ARCFACE_TEMPLATE if landmarks is None else landmarks, 1.0
+    )
+    if aligned is None:
+        aligned = np.random.default_rng(0).random((112, 112, 3), np.float32)
+    return AlignedFace(name, aligned, face, (face,), (400, 400))
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    # 50 of each class; at 0.6 two real pairs fail and no stranger passes.
+    genuine = np.concatenate([np.linspace(0.1, 0.5, 48), [0.7, 0.9]])
+    impostor = np.linspace(0.8, 1.3, 50)
+    return Calibration.fit(np.r_[genuine, impostor], np.r_[np.ones(50), np.zeros(50)], dataset="lfw")
+
+
+def verdict_of(distance, confidence=0.973, threshold=0.6, **fields):
+    return Verification(
+        "model", "lfw", "beta", distance, threshold, distance < threshold, confidence,
+        one_face(), one_face("b.jpg"), **fields,
+    )  # fmt: skip
+
+
+def test_a_verdict_in_words(calibration):
+    text = sheet.verdict_html(verdict_of(0.43), calibration)
+    assert [tag for tag, given in Balanced(text).tags if given.get("aria-live") == "polite"] == ["section"]
+    words = said(text)
+    assert "Same person 97.3 % confident" in words
+    assert "Distance 0.430 , below the threshold, 0.600" in words
+    assert "fewer than 1 in 50 strangers pass; 1 in 25 real pairs fail" in words
+    assert "proof" not in words
+    assert "identified" not in words
+
+
+def test_a_confidence_is_never_whole(calibration):
+    words = said(sheet.verdict_html(verdict_of(0.01, confidence=1.0), calibration))
+    assert "over 99.9 % confident" in words
+    assert "100 %" not in words
+
+
+def test_a_moved_threshold_decides_anew_and_states_no_confidence(calibration):
+    words = said(sheet.verdict_html(verdict_of(0.43), calibration, threshold=0.3))
+    assert "Different people" in words
+    assert "97.3" not in words
+    assert "confidence is stated at 0.600 only" in words
+    assert "0.300" in words
+    assert "real pairs fail" in words
+
+
+def test_the_verdicts_own_threshold_is_not_a_moved_one(calibration):
+    own = sheet.verdict_html(verdict_of(0.43), calibration)
+    assert sheet.verdict_html(verdict_of(0.43), calibration, threshold=0.6) == own
+
+
+def test_without_a_calibration_there_is_no_confidence():
+    text = sheet.verdict_html(verdict_of(0.43, confidence=None, notices=("not <calibrated>",)), None)
+    assert "not calibrated" in said(text)
+    assert "% confident" not in text
+    assert "Not &lt;calibrated&gt;." in text
+
+
+def test_rates_in_words(calibration):
+    assert "50 in 100" in sheet.rates_in_words(calibration, 0.3) or "in 100" in sheet.rates_in_words(
+        calibration, 0.3
+    )
+    assert "fewer than 1 in 50" in sheet.rates_in_words(calibration, 0.1)
+
+
+def test_a_face_below_the_sets_reach_is_cautioned(calibration):
+    from xfv_demo.alignment import ARCFACE_TEMPLATE
+
+    small = one_face(landmarks=0.5 * ARCFACE_TEMPLATE)
+    assert [reason.partition(" ")[0] for reason in cautions(small)] == ["small"]
+    assert cautions(one_face(aligned=np.full((112, 112, 3), 0.5, np.float32))) == ("blurred",)
+    turned = 3 * ARCFACE_TEMPLATE.copy()
+    turned[2:] += [45, 0]
+    assert "turned" in cautions(one_face(landmarks=turned))[0]
+    assert cautions(one_face()) == ()
+    words = said(sheet.verdict_html(replace(verdict_of(0.43), reference=small), calibration))
+    assert "Caution: the face in photo B is small" in words
+
+
+def test_the_pair_stands_at_its_place_on_the_scale(calibration):
+    text = sheet.scale_html(calibration, verdict_of(0.7), run=3)
+    read = Balanced(text)
+    slider = next(given for tag, given in read.tags if tag == "input")
+    assert float(slider["value"]) == 0.6
+    assert slider["data-run"] == "3"
+    line = next(given for _, given in read.tags if given.get("class") == "pair-line")
+    assert line["style"] == f"left:{100 * 0.7 / float(slider['max']):.2f}%"
+    picture = next(given for _, given in read.tags if given.get("role") == "img")
+    assert "This pair lies at 0.700" in picture["aria-label"]
+
+
+def test_places_say_what_will_stand_there():
+    for text in (
+        sheet.empty_verdict_html(),
+        sheet.scale_html(None),
+        sheet.found_html("A"),
+        sheet.aligned_html(),
+        sheet.method_html("occlusion", "Occlusion", "its map will stand here"),
+    ):
+        Balanced(text)
+        assert said(text)
+
+
+@pytest.fixture(scope="module")
+def explained(embedder, aligned):
+    """A verdict on two example photos, and both methods' last steps."""
+    verifier = Verifier(embedder, None)
+    faces = [one_face(f"{name}.jpg", aligned=aligned[name]) for name in ("obama", "biden")]
+    verification = verifier.compare(*faces)
+    steps = stream_explanations(embedder, verification, settings={"occlusion": {"patch_sizes": (28,)}})
+    return verifier, verification, {step.method: step for step in steps}
+
+
+@pytest.mark.parametrize("shown", ["published", "alpha", "raw"])
+@pytest.mark.parametrize("palette", ["piyg", "orange-blue", "greens"])
+def test_maps_are_png_with_words_for_those_who_do_not_see_them(explained, shown, palette):
+    _, verification, results = explained
+    look = Look(palette, shown, 0.7)
+    for method, result in results.items():
+        text = sheet.method_html(method, result.title, "", verification, result, None, look)
+        read = Balanced(text)
+        pictures = [given for tag, given in read.tags if tag == "img"]
+        assert [given["data-side"] for given in pictures] == ["A", "B"]
+        assert all(given["src"].startswith("data:image/png;base64,") for given in pictures)
+        assert all("Most evidence" in given["alt"] for given in pictures)
+        checked = [given["value"] for tag, given in read.tags if tag == "input" and "checked" in given]
+        assert checked == [result.views[0].key]
+    Balanced(sheet.legend_html(look))
+
+
+def test_another_view_is_another_picture(explained):
+    _, verification, results = explained
+    result = results["occlusion"]
+    texts = {
+        sheet.method_html("occlusion", "Occlusion", "", verification, result, view.key, Look())
+        for view in result.views
+    }
+    assert len(texts) == 3
+    assert sheet.chosen_view(result, "no such view") is result.views[0]
+
+
+def test_regions_and_places_in_words():
+    values = np.zeros((112, 112), np.float32)
+    values[45:58, 30:46] = 1  # The eye on the image's left.
+    view = View("all", "all", MapPair(values, -values))
+    words = said(sheet.regions_html(view))
+    share = re.search(r"eyes \+(\d+) % \N{MINUS SIGN}(\d+) %", words)
+    assert share
+    assert share[1] == share[2]
+    answer = said(sheet.answer_html("A", 38 / 112, 52 / 112, [("Occlusion", view)]))
+    assert answer.startswith("The eye on the image's left in photo A")
+    assert "speaks for" in answer
+    assert "speaks against" in said(sheet.answer_html("B", 38 / 112, 52 / 112, [("Occlusion", view)]))
+    assert "no map yet" in said(sheet.answer_html("B", 2.0, -1.0, []))
+
+
+def test_names_and_lines_are_escaped():
+    assert "<b>" not in sheet.status_html("ready", "<b>")
+    assert "<b>" not in sheet.progress_html("<b>", 0.5)
+
+
+def test_choices_become_settings():
+    assert choice_of("m", "float32", "") == Choice("m")
+    assert choice_of("m", "bfloat16", "lfw:beta") == Choice("m", "bfloat16", "lfw", "beta")
+    assert occlusion_settings([7, 14, 28], "black", "published") == {}
+    assert occlusion_settings([28, 7], "grey", "covered") == {
+        "patch_sizes": [7, 28], "fill": "grey", "geometry": "covered",
+    }  # fmt: skip
+    assert "rng" in occlusion_settings([7, 14, 28], "noise", "published")
+    with pytest.raises(XfvError, match="patch size"):
+        occlusion_settings([], "black", "published")
+
+
+def with_pair(verifier, verification, folder):
+    session = Session()
+    for letter, face in zip("AB", (verification.probe, verification.reference), strict=True):
+        path = folder / letter / face.name
+        path.parent.mkdir()
+        path.write_bytes(b"a photo")
+        session.found[letter] = FoundFaces(UploadedPhoto(str(path), face.name), (face,))
+        session.picked[letter] = 0
+        session.files.add(path)
+    session.begin(verifier, verification, {"command": "python"})
+    return session
+
+
+def test_the_command_names_what_was_chosen(explained, tmp_path):
+    verifier, verification, _ = explained
+    session = with_pair(verifier, verification, tmp_path)
+    session.picked["B"] = 2
+    session.look = Look(palette="orange-blue")
+    command = command_line(session, verifier, Choice("auto", "bfloat16", "lfw", "beta"), ["xssab"])
+    assert command == (
+        "python -m xfv_demo explain obama.jpg biden.jpg --out explanation --methods xssab "
+        "--model mobilefacenet --calibration lfw --method beta --face-b 2 --precision bfloat16 "
+        "--palette orange-blue"
+    )
+
+
+def test_a_session_forgets_all(explained, tmp_path):
+    verifier, verification, results = explained
+    session = with_pair(verifier, verification, tmp_path)
+    session.results = dict(results)
+    path = write_zip(session, str(tmp_path / "cache"))
+    assert path is not None
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == {
+            "report.json", "maps.npz", "occlusion.png", "xssab.png", "figure.png",
+        }  # fmt: skip
+    again = write_zip(session, str(tmp_path / "cache"))
+    assert again != path, "a browser would take an old file for the new one"
+    session.clear()
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+    assert session.explanation is None
+    assert session.found == {}
+    assert write_zip(session, str(tmp_path / "cache")) is None
+
+
+def test_visitors_share_nothing():
+    session = Session()
+    session.views["occlusion"] = "paired"
+    assert copy.deepcopy(session).views == {}
+
+
+def test_a_photo_that_is_gone_says_so(explained):
+    verifier, _, _ = explained
+    with pytest.raises(XfvError, match=r'"mine\.jpg" is no longer here'):
+        find_faces(verifier, UploadedPhoto("/no/such/file.jpg", "mine.jpg"))
+
+
+def test_every_face_of_a_photo_can_be_picked(embedder, detector, examples):
+    verifier = Verifier(embedder, None, detector=detector)
+    path = str(examples / "obama_partial_face.jpg")
+    faces = find_faces(verifier, UploadedPhoto(path, "obama_partial_face.jpg"))
+    assert [face.face_index for face in faces] == list(range(len(faces[0].faces)))
+
+
+@pytest.mark.parametrize(
+    ("environment", "public", "words"),
+    [
+        ({}, False, "stay on this computer"),
+        ({}, True, "sent to the computer that runs this page"),
+        ({"SPACE_ID": "a/b"}, False, "Hugging Face"),
+        ({"COLAB_RELEASE_TAG": "r"}, False, "Google"),
+    ],
+)
+def test_the_banner_is_true(monkeypatch, environment, public, words):
+    for name in ("SPACE_ID", "COLAB_RELEASE_TAG", "COLAB_GPU"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert words in banner_html(Deletion(), public=public)
+    assert ("sent nowhere" in banner_html(Deletion(), public=public)) == (words == "stay on this computer")
+
+
+def test_deletion_times(monkeypatch):
+    monkeypatch.delenv("XFV_DELETE_AFTER", raising=False)
+    assert Deletion.from_environment() == Deletion(600, 60)
+    assert "10 minutes" in Deletion().in_words
+    monkeypatch.setenv("XFV_DELETE_AFTER", "30")
+    assert Deletion.from_environment() == Deletion(30, 3)
+    monkeypatch.setenv("XFV_DELETE_AFTER", "soon")
+    with pytest.raises(XfvError, match="XFV_DELETE_AFTER"):
+        Deletion.from_environment()
+
+
+def test_a_model_that_fails_is_told_of(tmp_path):
+    service = VerificationService(str(tmp_path))
+    service.start()
+    assert service.wait(service.default, 60)
+    assert service.status().state == "error"
+    assert "saved_model.pb" in service.status().line
+    assert service.calibrations() == []
+    with pytest.raises(XfvError, match=r"saved_model\.pb"):
+        service.verifier()
