@@ -1,4 +1,4 @@
-"""The demo: two photos in, a verdict out.
+"""The demo: two photos in, a verdict and its explanation out.
 
 python demo/app.py [--model MODEL] [--host HOST] [--port PORT] [--share]
 """
@@ -6,7 +6,7 @@ python demo/app.py [--model MODEL] [--host HOST] [--port PORT] [--share]
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 # Run as a script, Python looks beside this file and not in the project's folder, where the packages are.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -16,96 +16,317 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 import typer
 
-from demo.handlers import Handlers, faces_html, status_html
+from demo import scripts, sheet
+from demo.endpoints import add_endpoints
+from demo.handlers import WAITING, Handlers, Places
 from demo.photo_input import PhotoInput
+from demo.privacy import Deletion, banner_html
 from demo.service import VerificationService
-from xfv_demo.assets import assets_folder, locate_model
+from demo.sessions import LETTERS, Look, Session
+from xfv_demo.assets import locate_model
 from xfv_demo.console import one_line_errors, silence_native_libraries
 from xfv_demo.errors import XfvError
+from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.explainers.occlusion import PATCH_SIZES
+from xfv_demo.explaining import DEFAULT_METHODS
+from xfv_demo.rendering import PALETTES
 
 STYLE = Path(__file__).with_name("style.css")
-
-# Uploaded photos and pictures made from them are deleted once they are this old; looked for this often.
-DELETE_AFTER_SECONDS = 600
-DELETE_EVERY_SECONDS = 60
 
 # A phone's photo of 50 megapixels, the most that is accepted, has about this size.
 LARGEST_UPLOAD = "40mb"
 
-_EXAMPLE_PAIRS = (("obama.jpg", "obama2.jpg"), ("obama2.jpg", "obama3.jpg"), ("obama.jpg", "biden.jpg"))
+# So many may wait; who comes later is told that the line is full.
+LONGEST_LINE = 20
 
-_EMPTY_VERDICT = (
-    '<section class="verdict empty" aria-live="polite"><p>The verdict will stand here: same person or not, '
-    "the distance between the two faces, and the threshold it is held against.</p></section>"
+THEME = gr.themes.Base(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+    radius_size="md",
+).set(
+    body_background_fill="#f7f7f5",
+    body_background_fill_dark="#14171c",
+    body_text_color="#1d2430",
+    body_text_color_dark="#e8eaee",
+    body_text_color_subdued="#56606f",
+    body_text_color_subdued_dark="#a5aebb",
+    block_background_fill="#ffffff",
+    block_background_fill_dark="#1c2027",
+    block_border_color="#d9dce1",
+    block_border_color_dark="#363c47",
+    block_label_text_color="#56606f",
+    block_label_text_color_dark="#a5aebb",
+    block_title_text_color="#56606f",
+    block_title_text_color_dark="#a5aebb",
+    block_title_text_size="*text_sm",
+    border_color_primary="#d9dce1",
+    border_color_primary_dark="#363c47",
+    input_background_fill="#f7f7f5",
+    input_background_fill_dark="#14171c",
+    input_placeholder_color="#667080",
+    input_placeholder_color_dark="#8d97a6",
+    color_accent="#3f4fb5",
+    button_primary_background_fill="#3f4fb5",
+    button_primary_background_fill_dark="#4c5bd0",
+    button_primary_background_fill_hover="#333f94",
+    button_primary_background_fill_hover_dark="#5c6be0",
+    button_primary_text_color="#ffffff",
+    button_secondary_background_fill="#ffffff",
+    button_secondary_background_fill_dark="#262b34",
+    button_secondary_background_fill_hover="#eef0fb",
+    button_secondary_background_fill_hover_dark="#2f3540",
+    button_secondary_border_color="#c4c9d2",
+    button_secondary_border_color_dark="#464d5a",
+    button_secondary_text_color="#1d2430",
+    button_secondary_text_color_dark="#e8eaee",
+    button_border_width="1px",
+    slider_color="#3f4fb5",
+    slider_color_dark="#a9b4ff",
 )
 
 
-def build_app(service: VerificationService) -> gr.Blocks:
+def build_app(
+    service: VerificationService, *, public: bool = False, deletion: Deletion | None = None
+) -> gr.Blocks:
     """Lays the page out and wires it up.
 
     Args:
-        service: Where the model comes from.
+        service: Where the models come from.
+        public: Whether others than this computer's user can reach the page, by a link or over the network.
+        deletion: When photos are deleted; as the environment says where None.
 
     Returns:
         The page, ready to launch.
     """
-    handlers = Handlers(service)
+    deletion = deletion or Deletion.from_environment()
+    # Served from where they are, not copied.
+    gr.set_static_paths(sheet.EXAMPLES)
     with gr.Blocks(
-        title="Do these faces match?",
+        title="Why do these faces match?",
         analytics_enabled=False,
-        delete_cache=(DELETE_EVERY_SECONDS, DELETE_AFTER_SECONDS),
+        # Looked for every so often, a file may be that much older by then.
+        delete_cache=(deletion.every_seconds, max(1, deletion.after_seconds - deletion.every_seconds)),
     ) as page:
-        gr.HTML(
-            "<h1>Do these faces match?</h1>"
-            "<p>Two photos, one face in each: are they the same person, and by how much?</p>",
-            elem_classes="masthead",
+        session = gr.State(
+            Session, time_to_live=deletion.after_seconds, delete_callback=lambda kept: kept.clear()
         )
-        status = gr.HTML(status_html("loading", "The model is loading; comparing waits for it."))
-        with gr.Row():
-            probe, reference = (
-                PhotoInput(
-                    label=f"Photo {letter}",
-                    type="filepath",
-                    sources=["upload", "webcam", "clipboard"],
-                    buttons=[],
-                    height=320,
-                )
-                for letter in "AB"
+        with gr.Row(elem_classes="masthead"):
+            gr.HTML(
+                "<h1>Why do these faces match?</h1>"
+                "<p>Two photos: the same person or not, how sure, and which parts of the faces say so.</p>"
             )
-        examples = assets_folder() / "examples"
-        gr.Examples(
-            [[str(examples / first), str(examples / second)] for first, second in _EXAMPLE_PAIRS],
-            [probe, reference],
-            label="Or try a pair",
-            cache_examples=False,
-        )
-        compare = gr.Button("Compare", variant="primary", size="lg")
-        verdict = gr.HTML(_EMPTY_VERDICT)
-        faces = gr.HTML(faces_html())
-        gr.HTML(
-            "<p>For research and teaching. How well the model does on a data set says nothing on its fitness "
-            "for decisions about people. Example photos: official White House photos by Pete Souza; no "
-            "endorsement is meant.</p>",
-            elem_classes="foot",
-        )
-        compare.click(
-            handlers.compare,
-            [probe, reference],
-            [verdict, faces],
-            api_name="compare",
-            concurrency_id="model",
-            show_progress="minimal",
-        )
+            status = gr.HTML(sheet.status_html("loading", "The model is loading; comparing waits for it."))
+        with gr.Row(elem_classes="privacy"):
+            gr.HTML(banner_html(deletion, public=public))
+            delete = gr.Button("Delete now", size="sm", elem_classes="quiet")
+        with gr.Row(elem_classes="inputs"):
+            photos, found = {}, {}
+            for letter in LETTERS:
+                with gr.Column(elem_classes="photo", min_width=150):
+                    photos[letter] = PhotoInput(
+                        label=f"Photo {letter}",
+                        type="filepath",
+                        sources=["upload", "webcam", "clipboard"],
+                        buttons=[],
+                        height=300,
+                    )
+                    found[letter] = gr.HTML(sheet.found_html(letter), js_on_load=scripts.PICK_FACE)
+            with gr.Column(elem_classes="start", min_width=260):
+                examples = gr.HTML(sheet.examples_html(), js_on_load=scripts.PICK_EXAMPLE)
+                with gr.Row(elem_classes="go"):
+                    compare = gr.Button("Compare", variant="primary", size="lg")
+                    stop = gr.Button("Stop", size="lg", interactive=False)
+                progress = gr.HTML(sheet.progress_html(), elem_classes="waiting")
+        with gr.Row(elem_classes="verdict-row"):
+            verdict = gr.HTML(sheet.empty_verdict_html())
+            scale = gr.HTML(sheet.scale_html(None), js_on_load=scripts.MOVE_THRESHOLD)
+        gr.HTML("<h2>Why</h2>")
+        with gr.Row(elem_classes="why"):
+            with gr.Row(elem_classes="maps"):
+                with gr.Column(elem_classes="subjects"):
+                    aligned = gr.HTML(sheet.aligned_html(), js_on_load=scripts.ASK_PLACE)
+                    answer = gr.HTML(sheet.empty_answer_html())
+                methods = {
+                    method: gr.HTML(
+                        sheet.method_html(method, explainer.title, WAITING),
+                        js_on_load=scripts.CHOOSE_VIEW,
+                    )
+                    for method, explainer in EXPLAINERS.items()
+                }
+            with gr.Column(elem_classes="aside"):
+                legend = gr.HTML(sheet.legend_html(Look()))
+                strength = gr.Slider(0, 100, value=100, step=5, label="Strength, %", buttons=[])
+                shown = gr.Radio(
+                    [("colours on the face", "published"), ("see-through", "alpha"), ("map alone", "raw")],
+                    value="published",
+                    label="Maps as",
+                )
+                gr.HTML(sheet.HOW_TO_READ)
+        gr.HTML("<h2>Keep</h2>")
+        with gr.Row(elem_classes="keep"):
+            download = gr.DownloadButton("Download .zip", interactive=False, scale=0, min_width=180)
+            command = gr.Textbox(
+                label="The command that repeats this",
+                placeholder="Once two photos are compared, the command that gives the same result.",
+                interactive=False,
+                lines=2,
+                buttons=["copy"],
+                elem_classes="command",
+            )
+        with gr.Accordion("Settings", open=False, elem_classes="settings"):
+            with gr.Row():
+                model = gr.Dropdown(service.models(), value=service.default.model, label="Model")
+                calibration = gr.Dropdown(
+                    [("the model's own", "")], value="", label="Calibration (data set, method)"
+                )
+                precision = gr.Radio(
+                    [("float32, exact", "float32"), ("bfloat16, faster", "bfloat16")],
+                    value="float32",
+                    label="Precision",
+                )
+            with gr.Row():
+                chosen = gr.CheckboxGroup(
+                    [(explainer.title, method) for method, explainer in EXPLAINERS.items()],
+                    value=[method for method in DEFAULT_METHODS if method in EXPLAINERS],
+                    label="Explain by",
+                )
+                palette = gr.Dropdown(
+                    [(one.name, key) for key, one in PALETTES.items()], value="piyg", label="Colours"
+                )
+            with gr.Row():
+                patch_sizes = gr.CheckboxGroup(
+                    list(PATCH_SIZES), value=list(PATCH_SIZES), label="Occlusion: patch sizes, pixels"
+                )
+                fill = gr.Dropdown(
+                    ["black", "grey", "mean", "noise", "blur"], value="black", label="Occlusion: hidden by"
+                )
+                geometry = gr.Radio(
+                    [("as published", "published"), ("edges covered too", "covered")],
+                    value="published",
+                    label="Occlusion: places",
+                )
+        gr.HTML(sheet.FOOT, elem_classes="foot")
         timer = gr.Timer(1.0)
-        gr.on(
-            [page.load, timer.tick],
-            handlers.status,
-            None,
-            [status, timer],
-            show_progress="hidden",
-            api_visibility="private",
+
+        places = Places(
+            session=session,
+            photos=photos,
+            found=found,
+            progress=progress,
+            verdict=verdict,
+            scale=scale,
+            aligned=aligned,
+            methods=methods,
+            answer=answer,
+            legend=legend,
+            stop=stop,
+            download=download,
+            command=command,
         )
+        handlers = Handlers(service, places)
+        _wire(
+            page,
+            handlers,
+            places,
+            compare=compare,
+            delete=delete,
+            examples=examples,
+            settings=[model, calibration, precision, chosen, patch_sizes, fill, geometry],
+            look=[shown, strength, palette],
+            status=status,
+            timer=timer,
+        )
+        add_endpoints(service)
+    page.queue(max_size=LONGEST_LINE, default_concurrency_limit=1)
     return page
+
+
+def _wire(
+    page: gr.Blocks,
+    handlers: Handlers,
+    places: Places,
+    *,
+    compare: gr.Button,
+    delete: gr.Button,
+    examples: gr.HTML,
+    settings: list[Any],
+    look: list[Any],
+    status: gr.HTML,
+    timer: gr.Timer,
+) -> None:
+    """Says which control calls which handler."""
+    session = places.session
+    # Not shown to programs, which have calls of their own.
+    own: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    # What computes nothing needs no turn.
+    at_once: dict[str, Any] = {**own, "queue": False}
+    for letter in LETTERS:
+        places.photos[letter].change(
+            handlers.photo_changed(letter),
+            [session, places.photos[letter]],
+            [session, places.found[letter]],
+            concurrency_id="faces",
+            **own,
+        )
+        places.found[letter].select(handlers.face_picked(letter), [session], [session], **at_once)
+    examples.select(handlers.example, None, list(places.photos.values()), **at_once)
+    comparing = compare.click(
+        handlers.compare,
+        [session, *places.photos.values(), *settings],
+        places.results,
+        api_visibility="private",
+        concurrency_id="model",
+        show_progress="minimal",
+        show_progress_on=[places.progress],
+    )
+    places.stop.click(handlers.stopped, [session], places.results, cancels=[comparing], **at_once).then(
+        handlers.packed, [session], [places.download], **own
+    )
+    delete.click(
+        handlers.deleted,
+        [session],
+        [*places.results, *places.photos.values()],
+        cancels=[comparing],
+        **at_once,
+    )
+    places.scale.input(handlers.threshold_moved, [session], [session, places.verdict], **at_once)
+    for method, place in places.methods.items():
+        place.select(handlers.view_chosen(method), [session], [session, place], **at_once)
+    for place in (places.aligned, *places.methods.values()):
+        place.click(handlers.place_asked, [session], [places.answer], **at_once)
+    gr.on(
+        [control.change for control in look],
+        handlers.look_changed,
+        [session, *look],
+        [session, places.legend, places.command, *places.methods.values()],
+        trigger_mode="always_last",
+        **at_once,
+    ).then(handlers.packed, [session], [places.download], **own)
+    model, calibration, precision = settings[:3]
+    # Another model has other calibrations.
+    model.change(lambda: "", None, [calibration], **at_once)
+    gr.on(
+        [page.load, timer.tick, model.change, calibration.change, precision.change],
+        handlers.status,
+        [session, model, calibration, precision],
+        [status, timer, calibration, places.scale],
+        **at_once,
+    )
+    page.unload(handlers.left)
+
+
+def launch_options() -> dict[str, Any]:
+    """What `launch` needs, wherever the page is launched: its looks, and nothing that leaves the machine."""
+    return {
+        "theme": THEME,
+        "css_paths": STYLE,
+        "footer_links": [],
+        "run_history": False,
+        "enable_monitoring": False,
+        "max_file_size": LARGEST_UPLOAD,
+    }
 
 
 def run(
@@ -125,25 +346,17 @@ def run(
     ] = None,
     share: Annotated[bool, typer.Option(help="Open a public link through Gradio's servers.")] = False,
 ) -> None:
-    """Shows the page in a browser: two photos in, a verdict out."""
+    """Shows the page in a browser: two photos in, a verdict and its explanation out."""
     if model not in ("auto", "arcface-octuplet"):
         locate_model(model)  # A wrong folder is an error now, not once the page is up.
     service = VerificationService(model, calibration)
-    page = build_app(service)
-    page.queue(max_size=20, default_concurrency_limit=1)
+    host = host or os.environ.get("GRADIO_SERVER_NAME")  # As Gradio would take it; the banner must know.
+    public = share or host not in (None, "127.0.0.1", "localhost", "::1")
+    page = build_app(service, public=public)
     service.start()
     try:
         page.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            theme=gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]),
-            css_paths=STYLE,
-            footer_links=[],
-            run_history=False,
-            enable_monitoring=False,
-            max_file_size=LARGEST_UPLOAD,
-            prevent_thread_lock=True,
+            server_name=host, server_port=port, share=share, prevent_thread_lock=True, **launch_options()
         )
     except OSError as error:
         raise XfvError(f"the page cannot be served: {error}; choose another --port or --host") from error

@@ -1,141 +1,591 @@
-"""What the page's buttons do: photos in, words and pictures out."""
+"""What the page's controls do: photos in, words and pictures out."""
 
-import base64
+import contextlib
 import html
-import io
+import shlex
+import tempfile
+import time
+import weakref
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
+from demo import sheet
 from demo.photo_input import UploadedPhoto
-from demo.service import VerificationService
-from xfv_demo.errors import XfvError
-from xfv_demo.types import AlignedFace, Verification
+from demo.service import Choice, VerificationService, dataset_name
+from demo.sessions import LETTERS, Asked, FoundFaces, Letter, Look, Session, Shown
+from demo.sheet import EXAMPLE_PAIRS, EXAMPLES
+from xfv_demo.alignment import align
+from xfv_demo.engine import Precision
+from xfv_demo.errors import ModelError, XfvError, printable
+from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.explainers.occlusion import PATCH_SIZES
+from xfv_demo.explaining import MethodResult, check_methods, provenance, stream_explanations
+from xfv_demo.images import read_photo
+from xfv_demo.types import AlignedFace
+from xfv_demo.verification import Verifier
+
+# Which methods are done first: those that take a fraction of a second.
+_QUICK = ("xssab",)
+
+# Updates of the page come at least this far apart, in seconds, unless the work has gone on by this share:
+# then the map is worth a look however fast the machine is.
+_PAUSE = 0.125
+_STRIDE = 0.08
+
+# What stands in a map's place before anything was compared.
+WAITING = "its map will stand here"
+
+_OWN_CALIBRATION = ("the model's own", "")
+
+# Of a group photo, so many of the largest faces can be picked from.
+_MOST_FACES = 12
+
+
+@dataclass(frozen=True)
+class Places:
+    """The components that handlers write to.
+
+    Attributes:
+        session: What is kept of the visitor.
+        photos: The two photo inputs.
+        found: By photo, the faces found.
+        progress: What is being done.
+        verdict: The decision, in words.
+        scale: The pair among the data set's distances.
+        aligned: The faces as the model sees them.
+        methods: By method, its maps.
+        answer: What the maps say of a place that was clicked on.
+        legend: What the colours mean.
+        stop: Ends the work.
+        download: The zip.
+        command: What repeats the result.
+    """
+
+    session: gr.State
+    photos: dict[Letter, gr.Image]
+    found: dict[Letter, gr.HTML]
+    progress: gr.HTML
+    verdict: gr.HTML
+    scale: gr.HTML
+    aligned: gr.HTML
+    methods: dict[str, gr.HTML]
+    answer: gr.HTML
+    legend: gr.HTML
+    stop: gr.Button
+    download: gr.DownloadButton
+    command: gr.Textbox
+
+    @property
+    def results(self) -> list[Any]:
+        """All that a comparison may write to."""
+        return [
+            self.session,
+            *self.found.values(),
+            self.progress,
+            self.verdict,
+            self.scale,
+            self.aligned,
+            *self.methods.values(),
+            self.answer,
+            self.stop,
+            self.download,
+            self.command,
+        ]
 
 
 class Handlers:
     """The page's events, bound to one service.
 
     Args:
-        service: Where the model comes from.
+        service: Where the models come from.
+        places: What to write to.
     """
 
-    def __init__(self, service: VerificationService) -> None:
+    def __init__(self, service: VerificationService, places: Places) -> None:
         self._service = service
+        self._places = places
+        # By Gradio's session; a state is Gradio's to keep and to drop.
+        self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
 
-    def compare(self, probe: UploadedPhoto | None, reference: UploadedPhoto | None) -> tuple[str, str]:
-        """Compares the two photos.
+    # Photos and faces ---------------------------------------------------------------------------------------
 
-        Args:
-            probe: The first photo.
-            reference: The second photo.
+    # Gradio reads what a handler wants from its signature, which it does not find through functools.partial.
 
-        Returns:
-            The verdict and the two aligned faces, as HTML.
+    def photo_changed(self, letter: Letter) -> Callable[..., dict[Any, Any]]:
+        """What finds the faces in a photo that was chosen, so that one can be picked."""
+
+        def find(session: Session, photo: UploadedPhoto | None, request: gr.Request) -> dict[Any, Any]:
+            self._remember(session, request)
+            place = self._places.found[letter]
+            if photo is None:
+                session.found.pop(letter, None)
+                session.picked.pop(letter, None)
+                return {self._places.session: session, place: sheet.found_html(letter)}
+            try:
+                with _naming(letter):
+                    found = self._find(session, letter, photo)
+                words = sheet.found_html(letter, found.faces, session.picked.get(letter, 0))
+            except XfvError as error:
+                session.found.pop(letter, None)
+                words = sheet.unusable_html(str(error))
+            return {self._places.session: session, place: words}
+
+        return find
+
+    def face_picked(self, letter: Letter) -> Callable[..., Session]:
+        """What notes which of a photo's faces is to be compared."""
+
+        def pick(session: Session, event: gr.EventData) -> Session:
+            found = session.found.get(letter)
+            index = int(event.index)
+            if found and 0 <= index < len(found.faces):
+                session.picked[letter] = index
+            return session
+
+        return pick
+
+    def example(self, event: gr.EventData) -> tuple[str, str]:
+        """The photos of an example pair."""
+        _, first, second = EXAMPLE_PAIRS[int(event.index)]
+        return str(EXAMPLES / first), str(EXAMPLES / second)
+
+    def _find(self, session: Session, letter: Letter, photo: UploadedPhoto) -> FoundFaces:
+        """The faces of a photo: those found before, or searched for now."""
+        with session.working:
+            known = session.found.get(letter)
+            if known and known.photo == photo:
+                return known
+            if Path(photo.path).parent != EXAMPLES:
+                session.files.add(Path(photo.path))
+            faces = find_faces(self._service.verifier(), photo)
+            session.found[letter] = FoundFaces(photo, faces)
+            session.picked[letter] = 0
+            return session.found[letter]
+
+    # Comparing ----------------------------------------------------------------------------------------------
+
+    def compare(
+        self,
+        session: Session,
+        probe: UploadedPhoto | None,
+        reference: UploadedPhoto | None,
+        model: str,
+        calibration: str,
+        precision: Precision,
+        methods: list[str],
+        patch_sizes: list[int],
+        fill: str,
+        geometry: str,
+        request: gr.Request,
+    ) -> Iterator[dict[Any, Any]]:
+        """Compares the two photos, then explains the verdict step by step.
 
         Raises:
             gr.Error: One line on what is wrong, and with which photo.
         """
+        places = self._places
         photos = {"A": probe, "B": reference}
         if missing := [letter for letter, photo in photos.items() if photo is None]:
             raise _page_error(f"Photo {' and photo '.join(missing)} is missing: choose a file first.")
+        self._remember(session, request)
+        choice = choice_of(model, precision, calibration)
+        session.stopping.clear()
+        session.idle.clear()
         try:
-            verifier = self._service.verifier()
-            faces = [
-                verifier.find_face(photo.path, name=f"photo {letter}: {photo.name}")
-                for letter, photo in photos.items()
-                if photo is not None
-            ]
+            yield {
+                places.session: session,
+                places.progress: sheet.progress_html("looking for the faces"),
+                places.stop: gr.Button(interactive=True),
+            }
+            chosen = check_methods(methods)
+            occlusion = occlusion_settings(patch_sizes, fill, geometry)
+            while not self._service.wait(choice, 0.2):
+                if session.stopping.is_set():
+                    return
+                yield {places.progress: sheet.progress_html("waiting for the model to load")}
+            verifier = self._service.verifier(choice)
+            faces = []
+            for letter in LETTERS:
+                photo = photos[letter]
+                if photo is not None:
+                    with _naming(letter):
+                        found = self._find(session, letter, photo)
+                    faces.append(found.faces[session.picked.get(letter, 0)])
+            if session.stopping.is_set():
+                return
             verification = verifier.compare(*faces)
+            paths = tuple(_path_for_command(photo) for photo in photos.values() if photo is not None)
+            session.begin(verifier, verification, Asked(choice, chosen, paths, occlusion))
+            yield self._verdict_arrived(session)
+            yield from self._explain(session)
         except XfvError as error:
+            yield {
+                places.progress: sheet.progress_html("nothing was compared; what was found before stays", 1),
+                places.stop: gr.Button(interactive=False),
+            }
             raise _page_error(str(error)) from error
-        return verdict_html(verification), faces_html(verification.probe, verification.reference)
+        finally:
+            # Also where Gradio closes this generator, after Stop or once the page is closed.
+            session.idle.set()
+        if session.stopping.is_set():
+            return
+        yield {places.progress: sheet.progress_html("done; packing the zip", 1)}
+        yield {
+            places.progress: sheet.progress_html("done", 1),
+            places.stop: gr.Button(interactive=False),
+            places.download: self.packed(session),
+        }
 
-    def status(self) -> Any:
-        """The line on the model, and a timer that stops once there is no more to say."""
-        embedder, error = self._service.embedder, self._service.error
-        if error is not None:
-            return status_html("error", str(error)), gr.Timer(active=False)
-        if embedder is None:
-            return status_html("loading", "The model is loading; comparing waits for it."), gr.Timer()
-        line = f"Model: {embedder.name}"
-        if embedder.notice:
-            line += f". {embedder.notice}"
-        return status_html("ready", line), gr.Timer(active=False)
+    def _verdict_arrived(self, session: Session) -> dict[Any, Any]:
+        places, methods = self._places, session.asked.methods
+        verification, calibration = session.verification, session.calibration
+        if verification is None:
+            return {}
+        waiting = {
+            place: sheet.method_html(
+                method,
+                EXPLAINERS[method].title,
+                "comes next" if method in methods else "off, see Settings",
+            )
+            for method, place in places.methods.items()
+        }
+        return {
+            places.session: session,
+            **{
+                places.found[letter]: sheet.found_html(letter, found.faces, session.picked.get(letter, 0))
+                for letter, found in dict(session.found).items()
+            },
+            places.progress: sheet.progress_html("verdict reached; the maps come now", 0),
+            places.verdict: sheet.verdict_html(verification, calibration),
+            places.scale: sheet.scale_html(calibration, verification, run=session.run),
+            places.aligned: sheet.aligned_html(verification),
+            **waiting,
+            places.answer: sheet.empty_answer_html(),
+            places.download: gr.DownloadButton(value=None, interactive=False),
+            places.command: command_line(session),
+        }
+
+    def _explain(self, session: Session) -> Iterator[dict[Any, Any]]:
+        """Streams the maps, the quick methods first; keeps the order asked for in the report."""
+        places, methods = self._places, session.asked.methods
+        verifier, verification = session.verifier, session.verification
+        if verifier is None or verification is None:
+            return
+        done: dict[str, MethodResult] = {}
+        for method in sorted(methods, key=lambda one: one not in _QUICK):
+            options = {}
+            if method == "occlusion":
+                options = {**session.asked.occlusion, "cache": session.embeddings}
+            steps = stream_explanations(
+                verifier.embedder,
+                verification,
+                [method],
+                calibration=verifier.calibration,
+                settings={method: options},
+            )
+            started, last_time, last_share = time.monotonic(), 0.0, -1.0
+            try:
+                for step in steps:
+                    if session.stopping.is_set():
+                        return
+                    done[method] = step
+                    session.results = {one: done[one] for one in methods if one in done}
+                    now, share = time.monotonic(), step.progress
+                    if now - last_time < _PAUSE and share - last_share < _STRIDE and share < 1:
+                        continue
+                    last_time, last_share = now, share
+                    yield {
+                        places.session: session,
+                        places.methods[method]: self._method(session, method),
+                        places.progress: sheet.progress_html(_waiting_words(step, now - started), share),
+                    }
+            except ModelError as error:
+                # Of a model that lacks what one method needs, the others may still tell.
+                title = EXPLAINERS[method].title
+                yield {places.methods[method]: sheet.method_html(method, title, str(error))}
+
+    def stopped(self, session: Session) -> dict[Any, Any]:
+        """After Stop: what is there stays, and says how far it got."""
+        session.stop()
+        unfinished = [result for result in session.results.values() if result.progress < 1]
+        line = "stopped"
+        if unfinished:
+            shares = ", ".join(f"{one.title} at {100 * one.progress:.0f} %" for one in unfinished)
+            line = f"stopped with {shares}: what is shown is a rougher picture of the same"
+        return {
+            self._places.session: session,
+            self._places.progress: sheet.progress_html(line, 1),
+            self._places.stop: gr.Button(interactive=False),
+            **{
+                place: sheet.method_html(method, EXPLAINERS[method].title, "not computed")
+                for method, place in self._places.methods.items()
+                if method not in session.results
+            },
+        }
+
+    def packed(self, session: Session) -> Any:
+        """The zip with what there is by now, its pictures in the colours now chosen."""
+        if not session.results:
+            return gr.skip()
+        path = write_zip(session, self._places.download.GRADIO_CACHE)
+        return gr.DownloadButton(value=path, interactive=path is not None)
+
+    # Looking ------------------------------------------------------------------------------------------------
+
+    def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, str]:
+        """Decides anew at another threshold; nothing is computed again."""
+        session.threshold = min(max(float(event.threshold), 0.0), 2.0)
+        if session.verification is None:
+            return session, sheet.empty_verdict_html()
+        words = sheet.verdict_html(session.verification, session.calibration, session.threshold)
+        return session, words
+
+    def view_chosen(self, method: str) -> Callable[..., tuple[Session, str]]:
+        """What shows another view of a method's maps."""
+
+        def choose(session: Session, event: gr.EventData) -> tuple[Session, str]:
+            session.views[method] = str(event.view)
+            return session, self._method(session, method)
+
+        return choose
+
+    def look_changed(self, session: Session, shown: Shown, strength: float, palette: str) -> dict[Any, Any]:
+        """Draws all maps anew."""
+        session.look = replace(session.look, shown=shown, strength=strength / 100, palette=palette)
+        return {
+            self._places.session: session,
+            self._places.legend: sheet.legend_html(session.look),
+            self._places.command: command_line(session),
+            **{self._places.methods[method]: self._method(session, method) for method in session.results},
+        }
+
+    def place_asked(self, session: Session, event: gr.EventData) -> str:
+        """Says what the maps tell of a place that was clicked on."""
+        letter = "A" if event.side == "A" else "B"
+        shown = [
+            (result.title, sheet.chosen_view(result, session.views.get(method)))
+            for method, result in session.results.items()
+        ]
+        return sheet.answer_html(letter, float(event.x), float(event.y), shown)
+
+    def _method(self, session: Session, method: str) -> str:
+        return sheet.method_html(
+            method,
+            EXPLAINERS[method].title,
+            "",
+            session.verification,
+            session.results.get(method),
+            session.views.get(method),
+            session.look,
+        )
+
+    # Models and leaving -------------------------------------------------------------------------------------
+
+    def status(
+        self, session: Session, model: str, calibration: str, precision: Precision
+    ) -> tuple[str, Any, Any, Any]:
+        """The line on the model, and what depends on the model that is chosen.
+
+        Returns:
+            The line; a timer that stops once there is no more to say; the calibrations to choose from; the
+            distances of the one chosen, while there is no verdict.
+        """
+        choice = choice_of(model, precision, calibration)
+        status = self._service.status(choice)
+        timer = gr.Timer(active=status.state == "loading")
+        line = sheet.status_html(status.state, status.line)
+        if status.state != "ready":
+            return line, timer, gr.skip(), gr.skip()
+        choices = [
+            (f"{dataset_name(one)}, {by}", f"{one}:{by}") for one, by in self._service.calibrations(choice)
+        ]
+        offered = gr.Dropdown(choices=[_OWN_CALIBRATION, *choices])
+        if session.verification is not None:
+            return line, timer, offered, gr.skip()
+        return line, timer, offered, sheet.scale_html(self._service.verifier(choice).calibration)
+
+    def deleted(self, session: Session) -> dict[Any, Any]:
+        """Forgets the visitor's photos and all that was made of them."""
+        places = self._places
+        calibration = session.calibration
+        session.stop()
+        session.clear()
+        return {
+            places.session: session,
+            **dict.fromkeys(places.photos.values()),
+            **{place: sheet.found_html(letter) for letter, place in places.found.items()},
+            places.progress: sheet.progress_html("photos and results are deleted", 1),
+            places.verdict: sheet.empty_verdict_html(),
+            places.scale: sheet.scale_html(calibration),
+            places.aligned: sheet.aligned_html(),
+            **{
+                place: sheet.method_html(method, EXPLAINERS[method].title, WAITING)
+                for method, place in places.methods.items()
+            },
+            places.answer: sheet.empty_answer_html(),
+            places.stop: gr.Button(interactive=False),
+            places.download: gr.DownloadButton(value=None, interactive=False),
+            places.command: "",
+        }
+
+    def left(self, request: gr.Request) -> None:
+        """Forgets a visitor whose page was closed."""
+        if session := self._sessions.pop(request.session_hash or "", None):
+            session.stop()
+            session.clear()
+
+    def _remember(self, session: Session, request: gr.Request) -> None:
+        if request.session_hash:
+            self._sessions[request.session_hash] = session
 
 
-def status_html(state: str, line: str) -> str:
-    """The line on the model.
+def choice_of(model: str, precision: Precision, calibration: str) -> Choice:
+    """What the settings ask for.
 
     Args:
-        state: "loading", "ready" or "error".
-        line: What to say.
+        model: As `load_embedder` takes it.
+        precision: What it computes in.
+        calibration: "dataset:method", or "" for the model's own.
     """
-    return f'<p class="status {state}" role="status">{html.escape(line)}</p>'
+    dataset, _, method = calibration.rpartition(":")
+    return Choice(model, precision, dataset or None, method or None)
 
 
-def verdict_html(verification: Verification) -> str:
-    """The decision, the distance, and what a visitor must know of them.
+def occlusion_settings(patch_sizes: Sequence[int], fill: str, geometry: str) -> dict[str, Any]:
+    """The settings of occlusion that differ from x-Face's.
 
     Args:
-        verification: The comparison.
+        patch_sizes: In pixels.
+        fill: As for `OcclusionExplainer`.
+        geometry: As for `OcclusionExplainer`.
+
+    Raises:
+        XfvError: No patch size was chosen.
     """
-    decision = "Same person" if verification.same_person else "Different people"
-    comparison = "below" if verification.same_person else "not below"
-    notices = "".join(f"<li>{html.escape(notice)}</li>" for notice in verification.notices)
-    return f"""
-<section class="verdict" aria-live="polite">
-  <h2>{decision}{_confidence_html(verification)}</h2>
-  <p class="numbers">Cosine distance <b>{verification.distance:.3f}</b>, {comparison} the threshold
-  <b>{verification.threshold:.3f}</b></p>
-  {_condition_html(verification)}
-  <ul class="notices">{notices}</ul>
-</section>"""
+    if not patch_sizes:
+        raise XfvError("no patch size is chosen for occlusion; tick at least one under Settings")
+    settings: dict[str, Any] = {}
+    if sorted(patch_sizes) != sorted(PATCH_SIZES):
+        settings["patch_sizes"] = sorted(patch_sizes)
+    if fill != "black":
+        settings["fill"] = fill
+    if fill == "noise":
+        settings["rng"] = np.random.default_rng(0)
+    if geometry != "published":
+        settings["geometry"] = geometry
+    return settings
 
 
-def _confidence_html(verification: Verification) -> str:
-    if verification.shown_confidence is None:
-        return ""
-    dataset = html.escape(verification.calibration or "")
-    return f" <small>{verification.shown_confidence} confident, by calibration on {dataset}</small>"
+def find_faces(verifier: Verifier, photo: UploadedPhoto) -> tuple[AlignedFace, ...]:
+    """The faces of a photo, aligned, largest first.
 
+    Args:
+        verifier: Whose detector looks.
+        photo: The visitor's file.
 
-def _condition_html(verification: Verification) -> str:
-    """What the confidence takes for granted."""
-    if verification.confidence is None:
-        return ""
-    dataset = html.escape(verification.calibration or "")
-    return (
-        f'<p class="condition">The confidence holds for photos like those of {dataset}, if the same person '
-        "and different people were equally likely beforehand.</p>"
+    Raises:
+        XfvError: The photo cannot be read, or shows no face.
+    """
+    if not Path(photo.path).is_file():
+        raise XfvError(
+            f'"{printable(photo.name)}" is no longer here, as photos are deleted after some minutes; '
+            "choose it again"
+        )
+    largest = verifier.find_face(photo.path, name=photo.name)
+    if len(largest.faces) == 1:
+        return (largest,)
+    pixels = read_photo(photo.path, photo.name)
+    others = (
+        AlignedFace(photo.name, align(pixels, face.landmarks), face, largest.faces, largest.photo_shape)
+        for face in largest.faces[1:_MOST_FACES]
     )
+    return (largest, *others)
 
 
-def faces_html(probe: AlignedFace | None = None, reference: AlignedFace | None = None) -> str:
-    """The two faces as the model sees them, or the places where they will stand.
-
-    The pictures stand in the page itself: as files they would lie in Gradio's cache under addresses of their
-    own, and as WebP they would be lossy.
+def command_line(session: Session) -> str:
+    """The command that gives the same result.
 
     Args:
-        probe: The first face.
-        reference: The second face.
+        session: With a verdict; without one there is no command.
     """
-    figures = (_face_html(letter, face) for letter, face in zip("AB", (probe, reference), strict=True))
-    return f'<div class="faces">{"".join(figures)}</div>'
+    choice, verification = session.asked.choice, session.verification
+    if verification is None:
+        return ""
+    model = verification.model if choice.model == "auto" else choice.model
+    words = ["python", "-m", "xfv_demo", "explain", *session.asked.paths, "--out", "explanation"]
+    words += ["--methods", ",".join(session.asked.methods), "--model", model]
+    if choice.dataset:
+        words += ["--calibration", choice.dataset]
+    if choice.method:
+        words += ["--method", choice.method]
+    for option, face in (("--face-a", verification.probe), ("--face-b", verification.reference)):
+        if face.face_index:
+            words += [option, str(face.face_index)]
+    if choice.precision != "float32":
+        words += ["--precision", choice.precision]
+    if session.look.palette != Look().palette:
+        words += ["--palette", session.look.palette]
+    command = shlex.join(words)
+    if session.asked.occlusion:
+        command += "\n# but for the settings of occlusion, which are in report.json"
+    return command
 
 
-def _face_html(letter: str, face: AlignedFace | None) -> str:
-    if face is None:
-        picture = '<div class="place"></div>'
-    else:
-        buffer = io.BytesIO()
-        Image.fromarray(np.rint(face.aligned * 255).astype(np.uint8)).save(buffer, "PNG")
-        source = base64.b64encode(buffer.getvalue()).decode()
-        picture = f'<img src="data:image/png;base64,{source}" alt="The aligned face of photo {letter}">'
-    return f"<figure>{picture}<figcaption>Face in photo {letter}, as the model sees it</figcaption></figure>"
+def _path_for_command(photo: UploadedPhoto) -> str:
+    """An example's place in the repository; of a visitor's photo there is only the name."""
+    return f"assets/examples/{photo.name}" if Path(photo.path).parent == EXAMPLES else photo.name
+
+
+def write_zip(session: Session, folder: str) -> str | None:
+    """Writes what there is to take home.
+
+    Args:
+        session: With a verdict and maps.
+        folder: Gradio's own for such files, which it empties by and by.
+
+    Returns:
+        The zip's path; None where there is no verdict any more.
+    """
+    with session.working:
+        explanation, look = session.explanation, session.look
+        if explanation is None or session.verifier is None:
+            return None
+        about = provenance(session.verifier.embedder, command_line(session))
+        blend = "published" if look.shown == "raw" else look.shown
+        files = replace(explanation, about=about).files(palette=look.palette, blend=blend)
+        for old in [file for file in session.files if file.suffix == ".zip"]:
+            session.delete_file(old)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(dir=folder)) / "explanation.zip"
+        session.files.add(path)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    return str(path)
+
+
+def _waiting_words(step: MethodResult, seconds: float) -> str:
+    """Such as "occlusion, 38 %, about 2 s left", after so many seconds of it."""
+    line = f"{step.title.partition(' ')[0].lower()}, {100 * step.progress:.0f} %"
+    if 0 < step.progress < 1:
+        left = seconds * (1 - step.progress) / step.progress
+        line += f", about {max(1, round(left))} s left"
+    return line
+
+
+@contextlib.contextmanager
+def _naming(letter: Letter) -> Iterator[None]:
+    """Says of which photo an error tells."""
+    try:
+        yield
+    except XfvError as error:
+        raise XfvError(f"photo {letter}: {error}") from error
 
 
 def _page_error(line: str) -> gr.Error:

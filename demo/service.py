@@ -1,17 +1,55 @@
-"""The model behind the page: loaded once, in the background, and shared by all visitors."""
+"""The models behind the page: each loaded once, in the background, and shared by all visitors."""
 
 import threading
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from xfv_demo.alignment import ALIGNED_SIZE
+from xfv_demo.assets import BUNDLED_MODELS, FETCHABLE, assets_folder, locate_model
+from xfv_demo.calibration import Calibration, calibration_path
+from xfv_demo.detection import MtcnnDetector
 from xfv_demo.embedding import SavedModelEmbedder, load_embedder
-from xfv_demo.errors import XfvError
+from xfv_demo.engine import Precision
+from xfv_demo.errors import CalibrationError, ModelError, XfvError
 from xfv_demo.verification import Verifier
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a visitor compares with.
+
+    Attributes:
+        model: As `load_embedder` takes it.
+        precision: What the model computes in.
+        dataset: The set of the calibration; LFW, if there is one, where None.
+        method: The calibration's method; the default where None.
+    """
+
+    model: str = "auto"
+    precision: Precision = "float32"
+    dataset: str | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a model is doing: the state, and a line on it."""
+
+    state: Literal["loading", "ready", "error"]
+    line: str
+
+
+def dataset_name(dataset: str | None) -> str:
+    """What people call a data set."""
+    return {"lfw": "LFW", None: "its data set"}.get(dataset, dataset or "")
+
+
 class VerificationService:
-    """Loads a model in the background, so that the page is up before TensorFlow is.
+    """Loads models in the background, so that the page is up before TensorFlow is.
 
     Args:
         model: As `load_embedder` takes it.
@@ -19,49 +57,128 @@ class VerificationService:
     """
 
     def __init__(self, model: str = "auto", calibration: str | None = None) -> None:
-        self._model = model
-        self._calibration = calibration
-        self._verifier: Verifier | None = None
-        self._error: XfvError | None = None
-        self._done = threading.Event()
+        self.default = Choice(model, dataset=calibration)
+        # One for all models: faces do not depend on them.
+        self._detector = MtcnnDetector()
+        self._loading: dict[tuple[str, Precision], Future[SavedModelEmbedder]] = {}
+        self._lock = threading.Lock()
+        # One after the other: two models that load at once take longer than one after the other.
+        self._turn = threading.Lock()
 
     def start(self) -> None:
-        """Begins to load the model; returns at once."""
-        threading.Thread(target=self._load, name="load-model", daemon=True).start()
+        """Begins to load the default model; returns at once."""
+        self.load(self.default)
 
-    def verifier(self) -> Verifier:
-        """The loaded model's verifier; waits until it is there.
+    def load(self, choice: Choice) -> None:
+        """Begins to load a model, unless it is there or has failed; returns at once."""
+        self._future(choice)
+
+    def wait(self, choice: Choice, seconds: float) -> bool:
+        """Waits for a model.
+
+        Args:
+            choice: Which.
+            seconds: How long at most.
+
+        Returns:
+            Whether it is there by then, or has failed.
+        """
+        return bool(wait([self._future(choice)], seconds).done)
+
+    def verifier(self, choice: Choice | None = None) -> Verifier:
+        """A loaded model's verifier; waits until it is there.
+
+        Args:
+            choice: What to compare with; the default where None.
 
         Raises:
-            XfvError: The model could not be loaded.
+            XfvError: The model could not be loaded, or there is no such calibration.
         """
-        self._done.wait()
-        if self._verifier is None:
-            raise self._error or XfvError("the model could not be loaded")
-        return self._verifier
+        choice = choice or self.default
+        embedder = self._future(choice).result()
+        return Verifier.calibrated(embedder, choice.dataset, choice.method, detector=self._detector)
 
-    @property
-    def embedder(self) -> SavedModelEmbedder | None:
-        """The loaded model, or None while it loads or where it failed."""
-        embedder = self._verifier.embedder if self._verifier else None
-        return embedder if isinstance(embedder, SavedModelEmbedder) else None
+    def status(self, choice: Choice | None = None) -> Status:
+        """How a model is doing; begins to load it where nobody has yet.
 
-    @property
-    def error(self) -> XfvError | None:
-        """Why the model could not be loaded, if it could not."""
-        return self._error
-
-    def _load(self) -> None:
+        Args:
+            choice: What to compare with; the default where None.
+        """
+        choice = choice or self.default
+        future = self._future(choice)
+        if not future.done():
+            name = "The model" if choice.model == "auto" else choice.model
+            return Status("loading", f"{name} is loading; comparing waits for it.")
         try:
-            verifier = Verifier.calibrated(load_embedder(self._model), self._calibration)
-            # The first call of each network builds it; the first visitor should not wait for that.
-            verifier.detector.detect(np.zeros((2 * ALIGNED_SIZE, 2 * ALIGNED_SIZE, 3), np.uint8))
-            verifier.embedder.embed(np.zeros((2, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32))
-            self._verifier = verifier
+            verifier = self.verifier(choice)
         except XfvError as error:
-            self._error = error
+            return Status("error", str(error))
+        embedder = future.result()
+        line = f"Model: {embedder.name}"
+        fitted = verifier.calibration
+        line += f", calibrated on {dataset_name(fitted.dataset)}" if fitted else ", not calibrated"
+        if embedder.notice:
+            line += f". {embedder.notice}"
+        return Status("ready", line)
+
+    def models(self) -> list[str]:
+        """The models that can be chosen without a download, the default first."""
+        at_hand = list(BUNDLED_MODELS)
+        for name in FETCHABLE:
+            with suppress(ModelError):
+                locate_model(name, allow_download=False)
+                at_hand.append(name)
+        return list(dict.fromkeys([self.default.model, *at_hand]))
+
+    def calibrations(self, choice: Choice | None = None) -> list[tuple[str, str]]:
+        """The calibrations of a model that is loaded.
+
+        Args:
+            choice: Which model; the default where None.
+
+        Returns:
+            The data set and the method of each.
+        """
+        embedder = self._embedder(choice or self.default)
+        found: dict[tuple[str, str], None] = {}
+        for folder in (calibration_path("any").parent, assets_folder() / "calibrations"):
+            for file in sorted(folder.glob("*.json")) if embedder else ():
+                with suppress(CalibrationError):
+                    calibration = Calibration.load(file)
+                    if embedder and calibration.model == embedder.name and calibration.dataset:
+                        found[calibration.dataset, calibration.method] = None
+        return list(found)
+
+    def _embedder(self, choice: Choice) -> SavedModelEmbedder | None:
+        future = self._future(choice)
+        return future.result() if future.done() and not future.exception() else None
+
+    def _future(self, choice: Choice) -> "Future[SavedModelEmbedder]":
+        key = choice.model, choice.precision
+        with self._lock:
+            future = self._loading.get(key)
+            if future is None:
+                future = self._loading[key] = Future()
+                # A daemon, so that a download does not keep the program from ending.
+                threading.Thread(
+                    target=self._load, args=(choice, future), name="load-model", daemon=True
+                ).start()
+        return future
+
+    def _load(self, choice: Choice, future: "Future[SavedModelEmbedder]") -> None:
+        try:
+            with self._turn:
+                embedder = load_embedder(choice.model, precision=choice.precision)
+                # The first call of each network builds it; the first visitor should not wait for that.
+                self._detector.detect(np.zeros((2 * ALIGNED_SIZE, 2 * ALIGNED_SIZE, 3), np.uint8))
+                blank = np.zeros((2, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32)
+                embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
+                embedder.embed(blank)
+                embedder.patched(blank[0])
+        except XfvError as error:
+            future.set_exception(error)
         except Exception as error:
-            self._error = XfvError(f"the model could not be loaded: {error}")
+            future.set_exception(XfvError(f"the model could not be loaded: {error}"))
             raise
-        finally:
-            self._done.set()
+        else:
+            future.set_result(embedder)

@@ -1,5 +1,7 @@
 """The page, in a real browser."""
 
+import io
+import json
 import os
 import re
 import shutil
@@ -9,9 +11,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"
@@ -37,17 +43,16 @@ def wait_until_up(url, process, seconds=60):
     raise AssertionError(f"the demo was not up after {seconds} s")
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
+@contextmanager
+def running_demo(folder, **environment):
     """The demo as `python demo/app.py` starts it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    temporary = tmp_path_factory.mktemp("demo")
-    log = (temporary / "log.txt").open("w")
+    log = (folder / "log.txt").open("w")
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "demo" / "app.py"), "--model", "mobilefacenet", "--port", str(port)],
-        env={**os.environ, "GRADIO_TEMP_DIR": str(temporary), "PYTHONPATH": ""},
-        cwd=temporary, stdout=log, stderr=subprocess.STDOUT,
+        env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "cache"), "PYTHONPATH": "", **environment},
+        cwd=folder, stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
         wait_until_up(url, process)
@@ -56,7 +61,18 @@ def address(tmp_path_factory):
         process.terminate()
         process.wait(20)
         log.close()
-    assert "Traceback" not in (temporary / "log.txt").read_text()
+    assert "Traceback" not in (folder / "log.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with running_demo(folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +93,13 @@ def browser():
         started.close()
 
 
-@pytest.fixture
-def page(browser, address):
+@contextmanager
+def visit(browser, address):
     """The page, opened. At the end: no console error, and no request that left this machine."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
-    outside, errors = [], []
-    page.on("request", lambda request: outside.append(request.url))
+    page.set_default_timeout(15_000)
+    requests, errors = [], []
+    page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
@@ -90,43 +107,264 @@ def page(browser, address):
     page.get_by_text("Model: mobilefacenet").wait_for(timeout=60_000)
     yield page
     page.close()
-    assert [url for url in outside if not url.startswith((address, "data:", "blob:"))] == []
+    assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
     assert errors == []
 
 
+@pytest.fixture
+def page(browser, address):
+    with visit(browser, address) as opened:
+        yield opened
+
+
+def file_field(page, letter):
+    return page.locator(".photo").nth("AB".index(letter)).locator("input[type=file]")
+
+
+def choose(page, probe, reference):
+    for letter, photo in zip("AB", (probe, reference), strict=True):
+        file_field(page, letter).set_input_files(photo)
+
+
+def remove(page, letter):
+    page.get_by_label("Remove Image").nth("AB".index(letter)).click()
+    page.get_by_text(f"Faces found in photo {letter} will stand here").wait_for()
+
+
+def faces_found(page, letter):
+    return page.get_by_alt_text(re.compile(rf"^Face \d+ in photo {letter}$"))
+
+
 def compare(page, probe, reference):
-    inputs = page.locator("input[type=file]")
-    # An input that holds a photo has no file field any more, so B goes first.
-    inputs.nth(1).set_input_files(reference)
-    inputs.nth(0).set_input_files(probe)
-    page.wait_for_timeout(500)
+    choose(page, probe, reference)
+    for letter in "AB":
+        faces_found(page, letter).first.wait_for()
     page.get_by_role("button", name="Compare").click()
 
 
-def test_same_person(page):
-    compare(page, EXAMPLES / "obama.jpg", EXAMPLES / "obama2.jpg")
+def wait_until_done(page):
+    page.get_by_text("done", exact=True).wait_for(timeout=60_000)
+
+
+def maps_of(page, method):
+    return page.locator(f"[data-method={method}] img")
+
+
+def count_updates(page):
+    """Counts from here on how often the occlusion map of photo A changes before one's eyes."""
+    page.evaluate(
+        """() => {
+          window.updates = 0;
+          new MutationObserver(changes => {
+            for (const change of changes)
+              if (change.target.closest?.('[data-method=occlusion]') && change.target.dataset.side === 'A')
+                window.updates += 1;
+          }).observe(document.body, {subtree: true, attributes: true, attributeFilter: ['src']});
+        }"""
+    )
+
+
+def said_by_command(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "xfv_demo", *map(str, arguments), "--model", "mobilefacenet"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Photos that a page must cope with, by name."""
+    folder = tmp_path_factory.mktemp("photos")
+    obama, biden = (Image.open(EXAMPLES / name).convert("RGB") for name in ("obama.jpg", "biden.jpg"))
+    two = Image.new("RGB", (1000, 600), "grey")
+    two.paste(obama.crop((260, 0, 760, 500)).resize((500, 500)), (0, 50))
+    two.paste(biden.crop((323, 100, 823, 600)).resize((400, 400)), (560, 100))
+    two.save(folder / "two.png")
+    huge = Image.new("RGB", (8000, 5000), "grey")
+    huge.paste(obama.resize((3640, 4548)), (2000, 200))
+    huge.save(folder / "huge.jpg")
+    Image.new("RGB", (8000, 7000), "grey").save(folder / "too-large.jpg")
+    Image.new("RGB", (300, 300), "grey").save(folder / "wall.png")
+    (folder / "notes.jpg").write_text("these are notes, not a photo")
+    cut = (EXAMPLES / "biden.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(cut[: len(cut) // 3])
+    obama.crop((260, 0, 760, 500)).resize((80, 80)).save(folder / "small.png")
+    return folder
+
+
+def test_verdict_maps_and_zip_give_the_numbers_of_call_and_command(page, address, tmp_path):
+    from gradio_client import Client, handle_file
+
+    count_updates(page)
+    pair = EXAMPLES / "obama.jpg", EXAMPLES / "obama2.jpg"
+    compare(page, *pair)
     page.get_by_role("heading", name="Same person").wait_for(timeout=30_000)
-    numbers = page.locator(".verdict .numbers").inner_text()
-    distance, threshold = map(float, re.findall(r"\d\.\d{3}", numbers))
+    assert page.evaluate("updates") == 0, "the verdict must not wait for the maps"
+    distance, threshold = map(float, re.findall(r"\d\.\d{3}", page.locator(".verdict .numbers").inner_text()))
     assert 0 < distance < threshold
     for letter in "AB":
-        face = page.get_by_alt_text(f"The aligned face of photo {letter}")
-        face.wait_for()
-        assert face.evaluate("image => image.naturalWidth") == 112
+        page.get_by_alt_text(f"The aligned face of photo {letter}").wait_for()
+    wait_until_done(page)
+    assert page.evaluate("updates") >= 8
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download .zip").or_(
+            page.get_by_role("button", name="Download .zip")
+        ).first.click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    assert set(contents) == {"report.json", "maps.npz", "occlusion.png", "xssab.png", "figure.png"}
+    report = json.loads(contents["report.json"])
+    assert f"{report['distance']:.3f}" == f"{distance:.3f}"
+
+    client = Client(address, verbose=False, download_files=str(tmp_path / "downloads"))
+    called = {"probe": handle_file(str(pair[0])), "reference": handle_file(str(pair[1]))}
+    verdict = client.predict(**called, api_name="/verify")
+    assert verdict == json.loads(said_by_command("verify", *pair, "--json"))
+    assert {key: report[key] for key in verdict} == verdict
+    explained, files = client.predict(**called, methods=["occlusion", "xssab"], api_name="/explain")
+    assert {Path(file).name for file in files} == set(contents)
+    said_by_command("explain", *pair, "--out", tmp_path / "command")
+    told = json.loads((tmp_path / "command" / "report.json").read_text())
+    for other in (explained, told):
+        assert {key: other[key] for key in verdict} == verdict
+        for method, result in report["methods"].items():
+            for part in ("summary", "explanations", "regions"):
+                assert other["methods"][method][part] == result[part]
+    own = np.load(io.BytesIO(contents["maps.npz"]))
+    by_call = np.load(next(file for file in files if file.endswith("maps.npz")))
+    by_command = np.load(tmp_path / "command" / "maps.npz")
+    for other in (by_call, by_command):
+        assert set(other.files) == set(own.files)
+        for name in own.files:
+            np.testing.assert_allclose(other[name], own[name], rtol=1e-5, atol=1e-7)
+    assert report["command"] == page.locator(".command textarea").input_value()
 
 
-def test_different_people(page):
+def heights(page):
+    """Where the parts of the sheet begin, in pixels from its top."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.verdict-row, .maps section, .keep')]"
+        ".map(part => Math.round(part.getBoundingClientRect().top + window.scrollY))"
+    )
+
+
+def test_what_is_shown_changes_without_computing_and_nothing_jumps(page):
+    page.get_by_role("slider", name="Threshold on the distance").wait_for()
+    empty = heights(page)
     compare(page, EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
     page.get_by_role("heading", name="Different people").wait_for(timeout=30_000)
-    confidence = re.search(r"(\d+\.\d) % confident", page.locator(".verdict").inner_text())
-    assert 50 < float(confidence[1]) < 100
+    assert "confident" in page.locator(".verdict h2").inner_text()
+    wait_until_done(page)
+    np.testing.assert_allclose(heights(page), empty, atol=3)
+
+    def changes(method, action):
+        before = maps_of(page, method).first.get_attribute("src")
+        action()
+        page.wait_for_function(
+            "([method, before]) => document.querySelector(`[data-method=${method}] img`).src !== before",
+            arg=[method, before], timeout=5000,
+        )  # fmt: skip
+
+    changes("occlusion", lambda: page.get_by_label("paired").check(force=True))
+    assert page.evaluate("document.activeElement.value") == "paired", "the keyboard must not lose its place"
+    changes("xssab", lambda: page.get_by_label("against", exact=True).check(force=True))
+    changes("occlusion", lambda: page.get_by_label("map alone").check())
+    changes("xssab", lambda: page.get_by_label("see-through").check())
+
+    maps_of(page, "occlusion").first.click(position={"x": 100, "y": 160})
+    page.get_by_text(re.compile("in photo A")).first.wait_for()
+    assert "of the evidence" in page.locator(".answer").inner_text()
+
+    verdict = page.locator(".verdict")
+    page.locator("input.threshold").fill("1.3")
+    page.get_by_role("heading", name="Same person").wait_for()
+    assert "moved to, 1.300" in verdict.inner_text()
+    page.get_by_role("button", name="back to").click()
+    page.get_by_role("heading", name="Different people").wait_for()
+    assert re.search(r"1 in \d+ strangers pass", verdict.inner_text())
 
 
-def test_an_example_pair_fills_both_photos(page):
-    page.locator("table tbody tr").first.click()
-    page.wait_for_timeout(1500)
+def test_stop_stops_and_keeps_what_is_there(page):
+    count_updates(page)
+    page.get_by_role("button", name="hard: half a face").click()
+    for letter in "AB":
+        faces_found(page, letter).first.wait_for()
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_function("updates >= 2", timeout=30_000)
+    start = time.monotonic()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("stopped with Occlusion at").wait_for()
+    assert time.monotonic() - start < 1
+    seen = page.evaluate("updates")
+    page.wait_for_timeout(700)
+    assert page.evaluate("updates") == seen
+    assert maps_of(page, "occlusion").count() == 2
+    page.get_by_role("button", name="Compare").click()
+    wait_until_done(page)
+
+
+def test_two_visitors_do_not_mix(browser, address):
+    with visit(browser, address) as first, visit(browser, address) as second:
+        for page, pair in ((first, "different people"), (second, "same person")):
+            page.get_by_role("button", name=pair, exact=True).click()
+            for letter in "AB":
+                faces_found(page, letter).first.wait_for()
+        first.get_by_role("button", name="Compare").click()
+        first.get_by_role("heading", name="Different people").wait_for(timeout=30_000)
+        second.get_by_role("button", name="Compare").click()
+        second.get_by_text(re.compile(r"queue: 1/1")).wait_for()
+        for page, decision in ((first, "Different people"), (second, "Same person")):
+            wait_until_done(page)
+            page.get_by_role("heading", name=decision).wait_for()
+        pictures = [
+            page.get_by_alt_text("The aligned face of photo B").get_attribute("src")
+            for page in (first, second)
+        ]
+        assert pictures[0] != pictures[1]
+
+
+def test_of_several_faces_one_is_picked(page, photos):
+    choose(page, photos / "two.png", EXAMPLES / "biden.jpg")
+    page.get_by_text("2 faces found: pick one").wait_for()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("heading", name="Different people").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text(re.compile("^stopped")).wait_for()
+    page.get_by_role("radio", name="Face 2 in photo A").check(force=True)
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("heading", name="Same person").wait_for(timeout=30_000)
+    assert "--face-a 1" in page.locator(".command textarea").input_value()
+
+
+def test_a_photo_of_40_megapixels_is_read_and_a_small_face_is_cautioned(page, photos):
+    choose(page, photos / "huge.jpg", photos / "small.png")
+    for letter in "AB":
+        faces_found(page, letter).first.wait_for(timeout=60_000)
+    page.get_by_role("button", name="Compare").click()
+    page.locator(".verdict .caution", has_text="the face in photo B is small").wait_for(timeout=30_000)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("stopped", exact=False).first.wait_for()
+
+
+def test_photos_that_cannot_be_used_say_so_and_nothing_is_lost(page, photos):
+    compare(page, EXAMPLES / "obama.jpg", EXAMPLES / "obama2.jpg")
+    page.get_by_role("heading", name="Same person").wait_for(timeout=30_000)
+    wait_until_done(page)
+    for name, problem in (
+        ("notes.jpg", "is not an image"),
+        ("cut.jpg", "is cut off or damaged"),
+        ("wall.png", "shows no face"),
+        ("too-large.jpg", "megapixels"),
+    ):
+        remove(page, "B")
+        file_field(page, "B").set_input_files(photos / name)
+        page.get_by_text(re.compile(rf'Photo B: "{re.escape(name)}".*{problem}')).first.wait_for()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text("nothing was compared").wait_for()
+    page.get_by_role("heading", name="Same person").wait_for()
+    assert maps_of(page, "occlusion").count() == 2
 
 
 def test_a_missing_photo(page):
@@ -136,18 +374,48 @@ def test_a_missing_photo(page):
     ).first.wait_for()
 
 
-def test_a_file_that_is_no_photo(page, tmp_path):
-    (tmp_path / "notes.jpg").write_text("these are notes, not a photo")
-    compare(page, EXAMPLES / "obama.jpg", tmp_path / "notes.jpg")
-    page.get_by_text(re.compile(r"photo B: notes\.jpg.*is not an image")).wait_for(timeout=30_000)
+def files_in(folder):
+    return [file for file in folder.rglob("*") if file.is_file()]
 
 
-def test_a_photo_without_a_face(page, tmp_path):
-    from PIL import Image
+def test_deleting_now_leaves_nothing(page, folder):
+    compare(page, EXAMPLES / "obama3.jpg", EXAMPLES / "biden.jpg")
+    wait_until_done(page)
+    assert {"obama3.jpg", "explanation.zip"} <= {file.name for file in files_in(folder / "cache")}
+    page.get_by_role("button", name="Delete now").click()
+    page.get_by_text("photos and results are deleted").wait_for()
+    assert {"obama3.jpg", "explanation.zip"}.isdisjoint(file.name for file in files_in(folder / "cache"))
+    page.get_by_role("heading", name="Same or different?").wait_for()
+    assert maps_of(page, "occlusion").count() == 0
+    assert page.locator("input[type=file]").count() == 2
 
-    Image.new("RGB", (300, 300), "grey").save(tmp_path / "wall.png")
-    compare(page, tmp_path / "wall.png", EXAMPLES / "obama.jpg")
-    page.get_by_text(re.compile(r"photo A: wall\.png.*shows no face")).wait_for(timeout=30_000)
+
+def test_no_photo_outlives_the_page(browser, address, folder):
+    with visit(browser, address) as page:
+        page.get_by_role("button", name="same, another day").click()
+        faces_found(page, "B").wait_for()
+        remove(page, "B")
+        file_field(page, "B").set_input_files(EXAMPLES / "biden.jpg")
+        faces_found(page, "B").wait_for()
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_role("heading", name="Different people").wait_for(timeout=30_000)
+        assert "biden.jpg" in {file.name for file in files_in(folder / "cache")}
+    wait_until_gone(folder / "cache", ("biden.jpg", "explanation.zip"), 20)
+
+
+def test_no_photo_outlives_the_deletion_time(browser, tmp_path):
+    with running_demo(tmp_path, XFV_DELETE_AFTER="6") as url, visit(browser, url) as page:
+        compare(page, EXAMPLES / "obama3.jpg", EXAMPLES / "biden.jpg")
+        wait_until_done(page)
+        wait_until_gone(tmp_path / "cache", ("",), 20)
+        page.get_by_role("heading", name="Different people").wait_for()
+
+
+def wait_until_gone(folder, names, seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(file.name.endswith(names) for file in files_in(folder)):
+        time.sleep(0.2)
+    assert [file for file in files_in(folder) if file.name.endswith(names)] == []
 
 
 def test_a_model_that_is_none_ends_in_one_line():

@@ -1,6 +1,7 @@
 """The page's words and pictures, and what it keeps of a visitor, without a browser."""
 
 import copy
+import html
 import html.parser
 import re
 import zipfile
@@ -17,7 +18,7 @@ from demo.handlers import choice_of, command_line, find_faces, occlusion_setting
 from demo.photo_input import UploadedPhoto
 from demo.privacy import Deletion, banner_html
 from demo.service import Choice, VerificationService
-from demo.sessions import FoundFaces, Look, Session
+from demo.sessions import Asked, FoundFaces, Look, Session
 from xfv_demo import Verifier, XfvError
 from xfv_demo.calibration import Calibration
 from xfv_demo.explainers.base import MapPair, View
@@ -49,7 +50,7 @@ class Balanced(html.parser.HTMLParser):
 
 
 def said(text):
-    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
 def one_face(name="a.jpg", landmarks=None, aligned=None):
@@ -130,7 +131,7 @@ def test_a_face_below_the_sets_reach_is_cautioned(calibration):
     assert [reason.partition(" ")[0] for reason in cautions(small)] == ["small"]
     assert cautions(one_face(aligned=np.full((112, 112, 3), 0.5, np.float32))) == ("blurred",)
     turned = 3 * ARCFACE_TEMPLATE.copy()
-    turned[2:] += [45, 0]
+    turned[2] += [60, 0]
     assert "turned" in cautions(one_face(landmarks=turned))[0]
     assert cautions(one_face()) == ()
     words = said(sheet.verdict_html(replace(verdict_of(0.43), reference=small), calibration))
@@ -196,7 +197,9 @@ def test_another_view_is_another_picture(explained):
         for view in result.views
     }
     assert len(texts) == 3
-    assert sheet.chosen_view(result, "no such view") is result.views[0]
+    first = sheet.method_html("occlusion", "Occlusion", "", verification, result, None, Look())
+    assert result.summary in said(first)
+    assert sheet.chosen_view(result, "no such view").key == result.views[0].key
 
 
 def test_regions_and_places_in_words():
@@ -240,21 +243,28 @@ def with_pair(verifier, verification, folder):
         session.found[letter] = FoundFaces(UploadedPhoto(str(path), face.name), (face,))
         session.picked[letter] = 0
         session.files.add(path)
-    session.begin(verifier, verification, {"command": "python"})
+    session.begin(
+        verifier,
+        verification,
+        Asked(Choice("auto", "bfloat16", "lfw", "beta"), ("xssab",), ("a b.jpg", "c.jpg")),
+    )
     return session
 
 
 def test_the_command_names_what_was_chosen(explained, tmp_path):
     verifier, verification, _ = explained
-    session = with_pair(verifier, verification, tmp_path)
-    session.picked["B"] = 2
+    other = one_face("c.jpg").face
+    second = replace(verification.reference, faces=(other, verification.reference.face))
+    session = with_pair(verifier, replace(verification, reference=second), tmp_path)
     session.look = Look(palette="orange-blue")
-    command = command_line(session, verifier, Choice("auto", "bfloat16", "lfw", "beta"), ["xssab"])
-    assert command == (
-        "python -m xfv_demo explain obama.jpg biden.jpg --out explanation --methods xssab "
-        "--model mobilefacenet --calibration lfw --method beta --face-b 2 --precision bfloat16 "
+    assert command_line(session) == (
+        "python -m xfv_demo explain 'a b.jpg' c.jpg --out explanation --methods xssab "
+        "--model mobilefacenet --calibration lfw --method beta --face-b 1 --precision bfloat16 "
         "--palette orange-blue"
     )
+
+    session.begin(verifier, verification, Asked(Choice("m"), ("occlusion",), (), {"fill": "grey"}))
+    assert "report.json" in command_line(session).splitlines()[1]
 
 
 def test_a_session_forgets_all(explained, tmp_path):

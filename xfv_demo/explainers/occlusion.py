@@ -346,9 +346,9 @@ COMPARISONS: dict[Comparison, Callable[[_Doubles, _Doubles, _Integers], _Doubles
 
 
 _LABELS: dict[Comparison, str] = {
-    "all": "to the other photo, occluded too",
-    "reference": "to the other photo as it is",
-    "paired": "both occluded at the same place",
+    "all": "all: the other photo occluded anywhere",
+    "reference": "reference: the other photo as it is",
+    "paired": "paired: both occluded at the same place",
 }
 
 

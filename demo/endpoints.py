@@ -1,0 +1,127 @@
+"""What programs can call: `/verify` and `/explain`, for `gradio_client`.
+
+    from gradio_client import Client, handle_file
+
+    page = Client("http://127.0.0.1:7860")
+    photos = {"probe": handle_file("a.jpg"), "reference": handle_file("b.jpg")}
+    verdict = page.predict(**photos, api_name="/verify")
+    report, files = page.predict(**photos, methods=["occlusion", "xssab"], api_name="/explain")
+
+`verdict` is the JSON object of `python -m xfv_demo verify a.jpg b.jpg --json`. `report` is the one in
+report.json as `python -m xfv_demo explain` writes it, and `files` are the paths of all its files, downloaded.
+"""
+
+import html
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demo.handlers import find_faces
+from demo.photo_input import PhotoInput, UploadedPhoto
+from demo.service import VerificationService
+from xfv_demo.errors import XfvError
+from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.explaining import DEFAULT_METHODS, PairExplanation, check_methods, explain_pair, provenance
+from xfv_demo.types import Verification
+from xfv_demo.verification import Verifier
+
+
+class Endpoints:
+    """The two calls, bound to one service.
+
+    Args:
+        service: Where the model comes from; calls take its default.
+    """
+
+    def __init__(self, service: VerificationService) -> None:
+        self._service = service
+
+    def verify(self, probe: UploadedPhoto | None, reference: UploadedPhoto | None) -> dict[str, Any]:
+        """Says whether the largest faces of two photos show the same person.
+
+        Args:
+            probe: The first photo.
+            reference: The second photo.
+
+        Returns:
+            The JSON object of `verify --json`.
+        """
+        _, verification = self._compare(probe, reference)
+        return verification.to_dict()
+
+    def explain(
+        self, probe: UploadedPhoto | None, reference: UploadedPhoto | None, methods: list[str]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Shows where in two faces the evidence lies that they are, or are not, the same person.
+
+        Args:
+            probe: The first photo.
+            reference: The second photo.
+            methods: What to explain by.
+
+        Returns:
+            The object in report.json, and the files of `explain`.
+        """
+        verifier, verification = self._compare(probe, reference)
+        try:
+            explained = explain_pair(
+                verifier.embedder, verification, check_methods(methods), calibration=verifier.calibration
+            )
+        except XfvError as error:
+            raise _call_error(str(error)) from error
+        explanation = PairExplanation(verification, explained.results, provenance(verifier.embedder))
+        folder = Path(tempfile.mkdtemp(dir=_cache_folder()))
+        paths = []
+        for name, content in explanation.files().items():
+            (folder / name).write_bytes(content)
+            paths.append(str(folder / name))
+        return explanation.to_dict(), paths
+
+    def _compare(
+        self, probe: UploadedPhoto | None, reference: UploadedPhoto | None
+    ) -> tuple[Verifier, Verification]:
+        if probe is None or reference is None:
+            raise _call_error("two photos are needed, probe and reference")
+        try:
+            verifier = self._service.verifier()
+            faces = [find_faces(verifier, photo)[0] for photo in (probe, reference)]
+            return verifier, verifier.compare(*faces)
+        except XfvError as error:
+            raise _call_error(str(error)) from error
+
+
+def add_endpoints(service: VerificationService) -> None:
+    """Adds the calls to the page that is being laid out; nothing of them shows.
+
+    Args:
+        service: Where the model comes from.
+    """
+    endpoints = Endpoints(service)
+    # Components rather than gr.api: they refuse paths that are not uploads.
+    probe, reference = (
+        PhotoInput(type="filepath", visible=False, label=name) for name in ("probe", "reference")
+    )
+    methods = gr.CheckboxGroup(list(EXPLAINERS), value=list(DEFAULT_METHODS), visible=False, label="methods")
+    answer, report = gr.JSON(visible=False), gr.JSON(visible=False)
+    files = gr.Files(visible=False)
+    calls: list[tuple[Any, list[Any], list[Any]]] = [
+        (endpoints.verify, [probe, reference], [answer]),
+        (endpoints.explain, [probe, reference, methods], [report, files]),
+    ]
+    for call, inputs, outputs in calls:
+        gr.Button(visible=False).click(
+            call, inputs, outputs, api_name=call.__name__, concurrency_id="model", show_progress="hidden"
+        )
+
+
+def _cache_folder() -> str:
+    """Where Gradio keeps files for download, and deletes them by and by."""
+    folder = gr.utils.get_upload_folder()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def _call_error(line: str) -> gr.Error:
+    return gr.Error(html.escape(line), print_exception=False)
