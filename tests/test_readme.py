@@ -51,6 +51,15 @@ def test_the_default_is_the_best_of_the_comparison(report):
     assert best["brier"] == min(method["brier"] for method in report["comparison"])
 
 
+def test_speed_is_that_of_the_benchmark():
+    measured = json.loads((ROOT / "assets" / "results" / "speed.json").read_text())
+    for model, timings in measured["models"].items():
+        for timing in timings:
+            told = row(README, f"{model}, {timing['procedure']}")
+            seconds = [round(timing[name], 2) for name in ("first_map", "alike", "total")]
+            assert told == [*seconds, round(timing["speedup"], 1), round(timing["agreement"], 5)]
+
+
 def test_the_card_names_the_files_that_are_there(report):
     import hashlib
 
