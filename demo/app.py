@@ -20,7 +20,7 @@ from demo import scripts, sheet
 from demo.endpoints import add_endpoints
 from demo.handlers import WAITING, Handlers, Places
 from demo.photo_input import PhotoInput
-from demo.privacy import Deletion, banner_html
+from demo.privacy import Deletion, banner_html, hosted
 from demo.service import VerificationService
 from demo.sessions import LETTERS, Look, Session
 from xfv_demo.assets import locate_model
@@ -121,6 +121,12 @@ def build_app(
         with gr.Row(elem_classes="privacy"):
             gr.HTML(banner_html(deletion, public=public))
             delete = gr.Button("Delete now", size="sm", elem_classes="quiet")
+        agrees = gr.Checkbox(
+            label="I may use these photos, and agree to their being handled on this server until they are "
+            "deleted.",
+            visible=hosted(),
+            elem_classes="consent",
+        )
         with gr.Row(elem_classes="inputs"):
             photos, found = {}, {}
             for letter in LETTERS:
@@ -225,7 +231,8 @@ def build_app(
             download=download,
             command=command,
         )
-        handlers = Handlers(service, places)
+        handlers = Handlers(service, places, needs_consent=hosted())
+        agrees.change(handlers.consented, [session, agrees], [session], api_visibility="private", queue=False)
         _wire(
             page,
             handlers,
@@ -331,18 +338,30 @@ def launch_options() -> dict[str, Any]:
 
 def run(
     model: Annotated[
-        str, typer.Option(help="auto, mobilefacenet, arcface-octuplet, or a SavedModel folder.")
+        str,
+        typer.Option(
+            envvar="XFV_MODEL", help="auto, mobilefacenet, arcface-octuplet, or a SavedModel folder."
+        ),
     ] = "auto",
     calibration: Annotated[
         str | None,
-        typer.Option(help="The data set whose calibration gives the confidence; lfw unless given."),
+        typer.Option(
+            envvar="XFV_CALIBRATION",
+            help="The data set whose calibration gives the confidence; lfw unless given.",
+        ),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="The address to listen on; 127.0.0.1, this machine alone, unless given."),
+        typer.Option(
+            envvar="GRADIO_SERVER_NAME",
+            help="The address to listen on; 127.0.0.1, this machine alone, unless given.",
+        ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="The port; the first free one from 7860 unless given.")
+        int | None,
+        typer.Option(
+            envvar="GRADIO_SERVER_PORT", help="The port; the first free one from 7860 unless given."
+        ),
     ] = None,
     share: Annotated[bool, typer.Option(help="Open a public link through Gradio's servers.")] = False,
 ) -> None:

@@ -105,11 +105,13 @@ class Handlers:
     Args:
         service: Where the models come from.
         places: What to write to.
+        needs_consent: Whether visitors must agree before their own photos are looked at.
     """
 
-    def __init__(self, service: VerificationService, places: Places) -> None:
+    def __init__(self, service: VerificationService, places: Places, *, needs_consent: bool = False) -> None:
         self._service = service
         self._places = places
+        self._needs_consent = needs_consent
         # By Gradio's session; a state is Gradio's to keep and to drop.
         self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
 
@@ -150,6 +152,12 @@ class Handlers:
 
         return pick
 
+    def consented(self, session: Session, agrees: bool, request: gr.Request) -> Session:
+        """Notes whether the visitor agrees to photos being handled on the server."""
+        self._remember(session, request)
+        session.agreed = agrees
+        return session
+
     def example(self, event: gr.EventData) -> tuple[str, str]:
         """The photos of an example pair."""
         _, first, second = EXAMPLE_PAIRS[int(event.index)]
@@ -163,6 +171,8 @@ class Handlers:
                 return known
             if Path(photo.path).parent != EXAMPLES:
                 session.files.add(Path(photo.path))
+                if self._needs_consent and not session.agreed:
+                    raise XfvError("it was not looked at; tick the box above the photos first, then compare")
             faces = find_faces(self._service.verifier(), photo)
             session.found[letter] = FoundFaces(photo, faces)
             session.picked[letter] = 0
@@ -192,7 +202,9 @@ class Handlers:
         places = self._places
         photos = {"A": probe, "B": reference}
         if missing := [letter for letter, photo in photos.items() if photo is None]:
-            raise _page_error(f"Photo {' and photo '.join(missing)} is missing: choose a file first.")
+            verb, each = ("are", " for each") if missing[1:] else ("is", "")
+            words = " and photo ".join(missing)
+            raise _page_error(f"Photo {words} {verb} missing: choose a file{each} first.")
         self._remember(session, request)
         choice = choice_of(model, precision, calibration)
         session.stopping.clear()

@@ -41,6 +41,11 @@ class Deletion:
         return f"{round(self.after_seconds / 60)} minutes"
 
 
+def hosted() -> bool:
+    """Whether the page runs on somebody's server for strangers: as a Space, or where XFV_HOSTED says so."""
+    return bool(os.environ.get("SPACE_ID") or os.environ.get("XFV_HOSTED"))
+
+
 def banner_html(deletion: Deletion, *, public: bool = False) -> str:
     """Where photos are handled in this mode, and when they are deleted.
 
@@ -61,6 +66,6 @@ def _where(*, public: bool) -> str:
     # As Gradio tells that it runs in Colab.
     if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("COLAB_GPU"):
         return "Your photos are sent to the machine at Google that runs this notebook, and handled there."
-    if public:
+    if public or hosted():
         return "Your photos are sent to the computer that runs this page, and handled there."
     return "Your photos stay on this computer: they are handled here and sent nowhere."

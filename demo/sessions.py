@@ -85,6 +85,7 @@ class Session:
         threshold: Where the visitor moved the threshold to; None where it was not moved.
         views: By method, the key of the view that is shown.
         look: How maps are drawn.
+        agreed: Whether the visitor has agreed to photos being handled on the server.
         files: Files on disk that show the visitor's photos or were made of them.
         stopping: Set where the visitor wants no more of a comparison that is running.
         idle: Set while no comparison is running.
@@ -103,6 +104,7 @@ class Session:
         self.threshold: float | None = None
         self.views: dict[str, str] = {}
         self.look = Look()
+        self.agreed = False
         self.files: set[Path] = set()
         self.stopping = threading.Event()
         self.idle = threading.Event()

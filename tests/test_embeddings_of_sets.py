@@ -46,7 +46,7 @@ class MeanColour:
     """Another model."""
 
     dimensions = 3
-    sha256 = "mean colour"
+    fingerprint = "mean colour"
 
     def embed(self, images):
         return images.mean(axis=(1, 2))

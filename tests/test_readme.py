@@ -51,6 +51,41 @@ def test_the_default_is_the_best_of_the_comparison(report):
     assert best["brier"] == min(method["brier"] for method in report["comparison"])
 
 
+def test_python_of_the_readme_runs(tmp_path, monkeypatch):
+    """Block after block in one place, as a reader would; with the bundled model, to fetch nothing."""
+    for name, photo in (("a.jpg", "obama.jpg"), ("b.jpg", "obama2.jpg")):
+        (tmp_path / name).write_bytes((ROOT / "assets" / "examples" / photo).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) >= 3
+    seen = {}
+    for block in blocks:
+        exec(block.replace('"auto"', '"mobilefacenet"'), seen)
+    assert seen["verification"].distance > 0
+    halves = seen["HalvesExplainer"](seen["load_embedder"]("mobilefacenet")).explain(
+        seen["aligned"], seen["aligned"][:, ::-1]
+    )
+    assert halves.method == "halves"
+    # A face and its mirror image: either half holds them together.
+    assert halves.probe_map[0, 0] > 0
+    assert halves.probe_map[-1, 0] > 0
+
+
+def test_examples_are_short():
+    for body in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
+        assert len([line for line in body.splitlines() if line.strip()]) < 20
+
+
+def test_front_matter_fits_the_project():
+    front = README.read_text().split("---")[1]
+    told = dict(re.findall(r'^(\w+): "?(.*?)"?$', front, re.MULTILINE))
+    assert (ROOT / told["app_file"]).is_file()
+    (lowest,) = re.findall(r"^gradio>=([\d.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    version = [int(part) for part in told["sdk_version"].split(".")[:2]]
+    assert version >= [int(part) for part in lowest.split(".")]
+    assert told["python_version"] in ("3.11", "3.12", "3.13")
+
+
 def test_speed_is_that_of_the_benchmark():
     measured = json.loads((ROOT / "assets" / "results" / "speed.json").read_text())
     for model, timings in measured["models"].items():
@@ -85,6 +120,7 @@ def test_commands_are_those_of_the_command_line():
 
 @pytest.mark.parametrize("document", [*sorted(ROOT.glob("assets/**/README.md")), README])
 def test_links_within_the_project_lead_somewhere(document):
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+    prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)\)", prose):
         if "://" not in target:
             assert (document.parent / target).exists(), target
