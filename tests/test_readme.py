@@ -1,8 +1,11 @@
 """What README and the model card say is what was measured."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,23 @@ def test_the_default_is_the_best_of_the_comparison(report):
     best = min(report["comparison"], key=lambda method: method["log_loss"])
     assert best["method"] == DEFAULT_METHOD
     assert best["brier"] == min(method["brier"] for method in report["comparison"])
+
+
+def test_commands_on_the_examples_run(tmp_path):
+    """As they stand, but for the model: the bundled one, to fetch nothing."""
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    lines = re.findall(
+        r"^\.venv/bin/python (-m xfv_demo .*assets/examples.*)$", README.read_text(), re.MULTILINE
+    )
+    assert {line.split()[2] for line in lines} == {"verify", "explain"}
+    for line in lines:
+        done = subprocess.run(
+            [sys.executable, *shlex.split(line), "--model", "mobilefacenet"],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True, timeout=120, capture_output=True, text=True,
+        )  # fmt: skip
+        assert "person" in done.stdout.lower()
+    assert (tmp_path / "explained" / "figure.png").stat().st_size > 100_000
 
 
 def test_python_of_the_readme_runs(tmp_path, monkeypatch):
