@@ -13,6 +13,7 @@ report.json as `python -m xfv_demo explain` writes it, and `files` are the paths
 
 import html
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from demo.photo_input import PhotoInput, UploadedPhoto
 from demo.service import VerificationService
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explaining import DEFAULT_METHODS, PairExplanation, check_methods, explain_pair, provenance
+from xfv_demo.explaining import DEFAULT_METHODS, check_methods, explain_pair, provenance
 from xfv_demo.types import Verification
 from xfv_demo.verification import Verifier
 
@@ -71,7 +72,7 @@ class Endpoints:
             )
         except XfvError as error:
             raise _call_error(str(error)) from error
-        explanation = PairExplanation(verification, explained.results, provenance(verifier.embedder))
+        explanation = replace(explained, about=provenance(verifier.embedder))
         folder = Path(tempfile.mkdtemp(dir=_cache_folder()))
         paths = []
         for name, content in explanation.files().items():

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.assets import folder_sha256, locate_model
-from xfv_demo.engine import OpenVinoNetwork, Precision
+from xfv_demo.engine import OpenVinoNetwork, Precision, check_agreement
 from xfv_demo.errors import ModelError
 from xfv_demo.patching import Box
 from xfv_demo.similarity import unit_length
@@ -27,10 +27,6 @@ _DEFAULT_SIGNATURE = "serving_default"
 _LARGE_CONSTANT = 2**18
 
 Engine = Literal["auto", "openvino", "tensorflow"]
-
-# How far another engine's embeddings may be from TensorFlow's, as a cosine distance. Measured with the
-# bundled model and a ResNet50: 1e-7 in float32, 5e-4 in bfloat16.
-_TOLERANCE: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 1e-3}
 
 
 class Embedder(Protocol):
@@ -338,7 +334,7 @@ class SavedModelEmbedder:
                 batch=self._signature.batch,
                 precision=precision,
             )
-            _check_agreement(network, expected, _TOLERANCE[precision])
+            check_agreement(network(_trial_images()), expected, precision)
         except (ImportError, ModelError) as error:
             reason = "OpenVINO is not installed" if isinstance(error, ImportError) else str(error)
             if engine == "openvino" or precision != "float32":
@@ -421,22 +417,6 @@ def _checked(images: ArrayLike) -> FloatArray:
 def _trial_images() -> FloatArray:
     """Two images to try an engine on."""
     return np.random.default_rng(0).random((2, *_INPUT_SHAPE), np.float32)
-
-
-def _check_agreement(
-    network: Callable[[FloatArray], FloatArray], expected: FloatArray, tolerance: float
-) -> None:
-    """Raises ModelError where a network gives other embeddings of the trial images than TensorFlow."""
-    if not np.isfinite(expected).all():
-        return  # The model is broken, which `embed` says.
-    given = network(_trial_images())
-    # Of unit vectors, |a - b|^2 is twice the cosine distance, also where one has no direction.
-    apart = np.square(unit_length(given) - unit_length(expected)).sum(axis=1).max() / 2
-    if not apart <= tolerance:
-        raise ModelError(
-            f"its embeddings there are {apart:.1g} in cosine distance from TensorFlow's, "
-            f"more than {tolerance:.0e}"
-        )
 
 
 def _load_frozen(folder: Path) -> tuple[Any, _Signature, FloatArray]:

@@ -10,7 +10,6 @@ How far a layer reaches is read from the network's own description, in which onl
 be local are passed; from the first other one on, the network is computed whole.
 """
 
-import functools
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -120,6 +119,7 @@ class PatchedNetwork:
         self._side = int(model.input(0).shape[1])
         cuts, self._whole = _find_cuts(model)
         self._cuts = _choose_cuts(cuts, self._whole, self._side)
+        self._saves: dict[int, bool] = {}
         if not self._cuts or not self.saves(_TYPICAL_SIDE):
             raise ModelError("patches reach too much of this network for anything to be saved")
         names = [None, *(cut.name for cut in self._cuts), None]
@@ -132,10 +132,12 @@ class PatchedNetwork:
         self._plans: dict[int, list[tuple[int, list[_Window]]]] = {}
         self._lock = threading.Lock()
 
-    @functools.cache  # noqa: B019 - a handful of sides, for as long as the network
     def saves(self, side: int) -> bool:
         """Whether patches of a side are better followed than computed as whole images."""
-        return _chain_cost(self._cuts, self._whole, self._side, side) < (1 - _LEAST_SAVING) * self._whole
+        if side not in self._saves:
+            cost = _chain_cost(self._cuts, self._whole, self._side, side)
+            self._saves[side] = cost < (1 - _LEAST_SAVING) * self._whole
+        return self._saves[side]
 
     def photo(self, image: FloatArray) -> "PatchedPhoto":
         """Computes what is common to all variants of a photo.
@@ -160,7 +162,7 @@ class PatchedNetwork:
             return self._plans[side]
 
     def compiled(self, part: int, side: int) -> Any:
-        """One part of the network for 8 windows of a side; the last part takes whole tensors."""
+        """One part of the network for some windows of a side; the last part takes whole tensors."""
         if part == len(self._cuts):
             return self._tail
         with self._lock:
@@ -232,7 +234,7 @@ class PatchedPhoto:
         rows: NDArray[np.int64],
         last: FloatArray,
     ) -> None:
-        """Computes up to 8 images' tensors at the last cut, and writes them into `last`."""
+        """Computes some images' tensors at the last cut, and writes them into `last`."""
         # A patch that is not square has its window at the place of the square from its corner; at the lower
         # and right edge, of the last square that fits.
         corners = [
