@@ -173,19 +173,20 @@ def rates_in_words(calibration: Calibration, threshold: float) -> str:
         A sentence, as HTML.
     """
     rates = calibration.error_rates_at(threshold)
-    strangers = _one_in(rates.fmr, calibration.impostor_pairs, "strangers pass", "stranger passes")
-    real = _one_in(rates.fnmr, calibration.genuine_pairs, "real pairs fail", "real pair fails")
+    strangers = _one_in(rates.fmr, calibration.impostor_pairs, "strangers pass")
+    real = _one_in(rates.fnmr, calibration.genuine_pairs, "real pairs fail")
     dataset = html.escape(dataset_name(calibration.dataset))
     return f"At this threshold, on {dataset}: {strangers}; {real}."
 
 
-def _one_in(rate: float, pairs: int, many: str, _one: str) -> str:
+def _one_in(rate: float, pairs: int, what: str) -> str:
+    """Such as "1 in 380 strangers pass", to two digits."""
     if rate <= 0:
-        return f"<b>fewer than 1 in {pairs:,}</b> {many}"
+        return f"<b>fewer than 1 in {pairs:,}</b> {what}"
     if rate >= 0.1:
-        return f"<b>{100 * rate:.0f} in 100</b> {many}"
+        return f"<b>{100 * rate:.0f} in 100</b> {what}"
     digits = 1 - math.floor(math.log10(1 / rate))
-    return f"<b>1 in {round(1 / rate, digits):,.0f}</b> {many}"
+    return f"<b>1 in {round(1 / rate, digits):,.0f}</b> {what}"
 
 
 def _sentence(notice: str) -> str:

@@ -1,5 +1,9 @@
 """Following patches through a network: the same numbers as whole images give, with less work."""
 
+import gc
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +16,7 @@ from xfv_demo.patching import Box, PatchedNetwork
 pytest.importorskip("openvino")
 
 SIDE = 112
+BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "models" / "mobilefacenet"
 
 
 def changed(photo, boxes, rng):
@@ -86,6 +91,16 @@ class TestBundledModel:
     def test_photos_of_another_kind_are_refused(self, embedder):
         with pytest.raises(ValueError, match="must be"):
             embedder.patched(np.zeros((64, 64, 3), np.float32))
+
+
+def test_a_network_that_nobody_uses_is_gone(photo, rng):
+    """A large model takes gigabytes: nothing may keep one that was replaced on the page."""
+    embedder = SavedModelEmbedder(BUNDLED, engine="openvino")
+    assert_agrees(embedder, photo, [Box(10, 10, 20, 20)], rng)
+    networks = [weakref.ref(embedder._forward), weakref.ref(embedder._forward._patched)]
+    del embedder
+    gc.collect()
+    assert [network() for network in networks] == [None, None]
 
 
 def local_network(image, padding):
