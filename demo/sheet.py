@@ -280,7 +280,7 @@ def _curve_labels(calibration: Calibration, axis: _Axis) -> str:
     """The curves' names, on their right flanks, where there is room."""
     histogram = calibration.histogram(_BINS)
     reached = np.cumsum(histogram.genuine) / histogram.genuine.sum()
-    flank = histogram.edges[1:][np.searchsorted(reached, 0.85)]
+    flank = histogram.edges[1:][np.searchsorted(reached, 0.75)]
     return (
         f'<span class="curve-name" style="left:{axis.percent(flank):.1f}%">same person</span>'
         '<span class="curve-name" style="right:0">different people</span>'

@@ -143,7 +143,7 @@ class PairExplanation:
         return files
 
     def _sentence(self, result: MethodResult) -> str:
-        return f"{result.title}, {result.views[0].label}: {result.summary}"
+        return f"{result.title} ({result.views[0].label}). {result.summary}"
 
 
 def pair_maps(view: View, title: str | None = None) -> PairMaps:
