@@ -32,6 +32,7 @@ from xfv_demo.evaluation.datasets import (
     read_insightface_bin,
     read_lfw,
     read_pairs_csv,
+    read_people,
     read_people_folder,
 )
 
@@ -652,6 +653,64 @@ class TestReadPeopleFolder:
     def test_says_what_is_expected(self, tmp_path):
         for path in (tmp_path / "nowhere", tmp_path, write_tree(tmp_path, ["1.jpg"]) / "1.jpg"):
             assert "one folder for each person" in refusal(read_people_folder, path)
+
+
+class TestReadPeople:
+    def assert_lfw(self, images):
+        assert images.people == tuple(PEOPLE)
+        assert len(images) == len(KEYS)
+        assert images.person.tolist() == list(np.repeat(np.arange(len(PEOPLE)), list(PEOPLE.values())))
+        found = dict(images.source.stream(images.images))
+        assert [found[key] for key in images.images] == [content(key) for key in KEYS]
+
+    @pytest.mark.parametrize("ending", [".tgz", ".tar"])
+    def test_an_archive_or_a_folder_that_holds_one(self, tmp_path, ending):
+        path = write_lfw_archive(tmp_path / f"lfw-deepfunneled{ending}")
+        (tmp_path / "pairs.txt").write_text(PAIRS)
+        for place in (path, tmp_path):
+            self.assert_lfw(read_people(place))
+            assert read_people(place).name == "lfw"
+
+    def test_lfws_own_folder_and_the_one_around_it(self, lfw_folder):
+        self.assert_lfw(read_people(lfw_folder))
+        self.assert_lfw(read_people(lfw_folder / "lfw-deepfunneled"))
+
+    def test_any_folder_of_people(self, tmp_path):
+        assert read_people(write_tree(tmp_path, ["b/1.jpg", "a/1.jpg", "a/2.jpg"])).people == ("a", "b")
+
+    def test_what_is_not_an_image_of_a_person_is_left_out(self, tmp_path):
+        keys = ["Ann_A/1.jpg", "Ann_A/notes.txt", "Bob_B/1.png"]
+        assert read_people(write_lfw_archive(tmp_path / "lfw.tgz", keys=keys)).people == ("Ann_A", "Bob_B")
+
+    def test_says_what_is_expected(self, tmp_path):
+        loose = write_lfw_archive(tmp_path / "lfw.tgz", prefix="", keys=["1.jpg"])
+        for path in (loose, tmp_path / "nowhere", tmp_path / "lfw2.tgz"):
+            assert "one folder for each person" in refusal(read_people, path)
+
+
+class TestSome:
+    def test_some_people(self):
+        images = TestLabelledImages().people(2, 1, 3)
+        some = images.of({"person 2", "person 0", "nobody"})
+        assert some.people == ("person 0", "person 2")
+        assert some.images == ("0/0", "0/1", "2/3", "2/4", "2/5")
+        assert some.person.tolist() == [0, 0, 1, 1, 1]
+        assert "holds no images" in refusal(images.of, {"nobody"})
+
+    def test_some_pairs(self, lfw_folder):
+        pairs = read_lfw(lfw_folder)
+        some = pairs.where(pairs.folds == 1)
+        assert_sound(some)
+        assert named(some) == [pair for pair in named(pairs) if pair[3] == 1]
+        assert "holds no pairs" in refusal(pairs.where, pairs.folds == 7)
+
+    def test_whom_pairs_show(self, lfw_folder):
+        assert read_lfw(lfw_folder).people[2:5] == (
+            ("Ann_A", "Bob_B"),
+            ("Ann_A", "Bob_B"),
+            ("Cid_C", "Cid_C"),
+        )
+        assert set(made_up([True, False], [0, 1]).people) == {("", "")}
 
 
 class TestLabelledImages:

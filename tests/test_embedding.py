@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xfv_demo import SavedModelEmbedder, XfvError, load_embedder
+from xfv_demo import EXPLAINERS, SavedModelEmbedder, XfvError, load_embedder
 from xfv_demo.errors import ModelError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -343,6 +343,15 @@ class TestStandInForArcFaceOctupletLoss:
         assert grid.shape == (3, 4, 4, 2048)
         assert grid.min() == 0
         assert grid.std() > 0
+
+    def test_is_affine_after_its_last_grid(self, stand_in, expected):
+        pair = expected["images"][:2]
+        taken_apart = EXPLAINERS["grid"](stand_in).decompose(*pair)
+        assert taken_apart.probe_cells.shape == (4, 4)
+        first, second = stand_in.embed(pair)
+        assert taken_apart.probe_cells.sum() + taken_apart.probe_constant == pytest.approx(
+            float(first @ second), abs=1e-5
+        )
 
     def test_has_gradients(self, stand_in, expected):
         gradients = stand_in.embedding_gradients(expected["images"], np.ones((1, 3, 512)))

@@ -24,6 +24,43 @@ class LinearEmbedder:
         return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
 
 
+class LinearGradients:
+    """The like, with gradients worked out on paper."""
+
+    def __init__(self):
+        self._weights = np.random.default_rng(1).standard_normal((28 * 28 * 3, 6))
+
+    def embed(self, images):
+        values, length = self._values(images)
+        return (values / length).astype(np.float32)
+
+    def embedding_gradients(self, images, weights):
+        values, length = self._values(images)
+        unit = values / length
+        across = (weights - (weights * unit).sum(axis=-1, keepdims=True) * unit) / length
+        gradients = np.zeros((*weights.shape[:2], 112, 112, 3), np.float32)
+        gradients[:, :, ::4, ::4] = (across @ self._weights.T).reshape(*weights.shape[:2], 28, 28, 3)
+        return gradients
+
+    def _values(self, images):
+        values = images[:, ::4, ::4].reshape(len(images), -1).astype(np.float64) @ self._weights
+        return values, np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
+
+
+class FewDimensions:
+    """The bundled model's first 16 dimensions: each costs FGGB a backward pass."""
+
+    def __init__(self, embedder):
+        self._embedder = embedder
+
+    def embed(self, images):
+        return self._embedder.embed(images)[:, :16]
+
+    def embedding_gradients(self, images, weights):
+        unused = self._embedder.dimensions - 16
+        return self._embedder.embedding_gradients(images, np.pad(weights, ((0, 0), (0, 0), (0, unused))))
+
+
 def occlusion(_embedder, **settings):
     return EXPLAINERS["occlusion"](LinearEmbedder(), **FEW_MASKS, **settings)
 
@@ -48,9 +85,49 @@ def smooth_xssab(embedder, **settings):
     return EXPLAINERS["xssab"](embedder, noise_samples=3, gaussian_sigma=1, rng=rng, **settings)
 
 
+def grid(embedder, **settings):
+    return EXPLAINERS["grid"](embedder, **settings)
+
+
+def xcos(embedder, **settings):
+    return EXPLAINERS["xcos"](embedder, **settings)
+
+
+def untrained_xcos(embedder, **settings):
+    """Whose maps are noise, as any head's may be."""
+    import keras
+
+    from xfv_demo.xcos.head import TrainedHead, XcosHead
+
+    keras.utils.set_random_seed(2)
+    head = TrainedHead(XcosHead(embedder.grid_shape, 4, by_cell=True), "mobilefacenet", None)
+    return EXPLAINERS["xcos"](embedder, head=head, **settings)
+
+
+def fggb(_embedder, **settings):
+    return EXPLAINERS["fggb"](LinearGradients(), 0.3, **{"batch_size": 2, **settings})
+
+
+def smooth_fggb(embedder, **settings):
+    return EXPLAINERS["fggb"](FewDimensions(embedder), 0.36, gaussian_sigma=5, **settings)
+
+
+def corrrise(_embedder, **settings):
+    return EXPLAINERS["corrrise"](LinearEmbedder(), **settings)
+
+
+def corrrise_of_the_bundled(embedder, **settings):
+    rng = np.random.default_rng(3)
+    return EXPLAINERS["corrrise"](embedder, masks=48, step_size=16, rng=rng, **settings)
+
+
 CASES = {
     "occlusion": [occlusion, occlusion_of_noise, occlusion_of_the_bundled],
     "xssab": [xssab, smooth_xssab],
+    "grid": [grid],
+    "xcos": [xcos, untrained_xcos],
+    "fggb": [fggb, smooth_fggb],
+    "corrrise": [corrrise, corrrise_of_the_bundled],
 }
 
 
@@ -182,14 +259,22 @@ def test_wrong_photos_are_refused_by_role(make, pair, wrong, message):
 VIEWS = {
     "occlusion": ["all", "reference", "paired"],
     "xssab": ["combined", "for", "against"],
+    "grid": ["smooth", "cells"],
+    "xcos": ["product", "cosine", "attention", "cells"],
+    "fggb": ["combined", "for", "against"],
+    "corrrise": ["combined", "for", "against"],
 }
+
+# What makes a method quick on the bundled model.
+QUICK = {"occlusion": FEW_MASKS, "corrrise": {"masks": 64}, "fggb": {"threshold": 0.36}}
 
 
 @pytest.fixture(params=sorted(EXPLAINERS))
 def steps(request, embedder, pair):
     """All steps of a method on a pair, in all its variants."""
-    settings = FEW_MASKS if request.param == "occlusion" else {}
-    return request.param, list(EXPLAINERS[request.param].stream_all(embedder, *pair, **settings))
+    name = request.param
+    model = FewDimensions(embedder) if name == "fggb" else embedder
+    return name, list(EXPLAINERS[name].stream_all(model, *pair, **QUICK.get(name, {})))
 
 
 def test_all_variants_come_in_step(steps):
@@ -217,10 +302,12 @@ def test_views_are_as_promised(steps):
 
 
 def test_views_have_the_maps_in_the_methods_own_unit(steps):
+    """Those of the variants by their name; a method without variants has its map as its first view."""
     name, streamed = steps
-    shown = {view.key: view.maps for view in EXPLAINERS[name].views(streamed[-1])}
+    first, *_ = views = EXPLAINERS[name].views(streamed[-1])
+    shown = {view.key: view.maps for view in views}
     for key, explanation in streamed[-1].items():
-        maps = shown[key] if key in shown else shown["combined"]
+        maps = first.maps if key == name else shown[key]
         for side in ("probe", "reference"):
             scale = getattr(explanation, f"{side}_scale")
             expected = getattr(explanation, f"{side}_map") * scale
@@ -229,16 +316,39 @@ def test_views_have_the_maps_in_the_methods_own_unit(steps):
             assert np.abs(getattr(maps, side)).max() == pytest.approx(scale, rel=1e-6)
 
 
+# FGGB's maps may be of one sign, that of the decision: then there is nothing for the other side.
+MAY_BE_OF_ONE_SIGN = {"fggb"}
+
+# The views that are no evidence, of all methods.
+NO_EVIDENCE = {("xcos", "attention")}
+
+
 def test_views_of_one_side_have_its_sign(steps):
     name, streamed = steps
     for view in EXPLAINERS[name].views(streamed[-1]):
         for values in view.maps:
-            if view.key == "for":
+            if not view.is_evidence:
+                assert values.min() >= 0 < values.max()
+            elif name in MAY_BE_OF_ONE_SIGN:
+                assert view.key != "for" or values.min() >= 0
+                assert view.key != "against" or values.max() <= 0
+                assert view.key != "combined" or values.any()
+            elif view.key == "for":
                 assert values.min() >= 0 < values.max()
             elif view.key == "against":
                 assert values.max() <= 0 > values.min()
             else:
                 assert values.min() < 0 < values.max()
+
+
+def test_views_that_are_no_evidence_are_known(steps):
+    name, streamed = steps
+    views = EXPLAINERS[name].views(streamed[-1])
+    assert {view.key for view in views if not view.is_evidence} == {
+        key for method, key in NO_EVIDENCE if method == name
+    }
+    # What is said in words is said of the first.
+    assert views[0].is_evidence
 
 
 class Half(Explainer):

@@ -4,6 +4,8 @@ import json
 import shlex
 import sys
 import time
+import tomllib
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,7 +148,10 @@ def explain(
         ),
     ],
     methods: Annotated[
-        str, typer.Option(help="What to explain by, with commas between: occlusion, xssab.")
+        str,
+        typer.Option(
+            help="What to explain by, with commas between: occlusion, xssab, grid, xcos, fggb, corrrise."
+        ),
     ] = "occlusion,xssab",
     model: ModelOption = "auto",
     calibration: CalibrationOption = None,
@@ -228,6 +233,77 @@ def fetch(
     from xfv_demo.assets import fetch_model
 
     typer.echo(f"{model} is at {fetch_model(model, progress=True)}")
+
+
+@app.command()
+def train_xcos(
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Photos by person: a folder with one folder for each, an archive of it, or LFW's folder."
+        ),
+    ],
+    model: ModelOption = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder for the head and its log; where explain finds it unless given."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with settings by name; options given here go before it.")
+    ] = None,
+    hold_out: Annotated[
+        str, typer.Option(help="Folds of LFW's View 2, from 1, whose people are not trained on, as 9,10.")
+    ] = "",
+    face: FaceOption = "central",
+    aligned: Annotated[bool, typer.Option(help="The photos are aligned 112 x 112 crops.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="How often it is validated; 20 unless given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Batches in an epoch.")] = None,
+    batch_pairs: Annotated[int | None, typer.Option(help="Pairs in a batch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's, at its highest.")] = None,
+    identification: Annotated[
+        str | None, typer.Option(help="The identification loss: cosface, arcface or none.")
+    ] = None,
+    identification_weight: Annotated[
+        float | None, typer.Option(help="What it counts beside the loss to the teacher's cosine.")
+    ] = None,
+    hard_impostors: Annotated[
+        float | None, typer.Option(help="Share of the impostor pairs that are drawn for being alike.")
+    ] = None,
+    by_cell: Annotated[
+        bool | None,
+        typer.Option(
+            "--by-cell/--shared", help="A projection for each cell, or, as published, one for all cells."
+        ),
+    ] = None,
+    variants: Annotated[
+        int | None,
+        typer.Option(help="Variants of each photo: 1 itself, 2 its mirror image too, 3 drawn ones."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes all that is random come out again.")] = None,
+) -> None:
+    """Trains an xCos head on photos of people; killed and started again, it goes on."""
+    given = {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_pairs": batch_pairs,
+        "learning_rate": learning_rate,
+        "identification": identification,
+        "identification_weight": identification_weight,
+        "hard_impostors": hard_impostors,
+        "by_cell": by_cell,
+        "variants": variants,
+        "seed": seed,
+    }
+    _train_xcos(
+        data,
+        model,
+        out,
+        config,
+        {name: value for name, value in given.items() if value is not None},
+        hold_out=hold_out,
+        face=face,
+        aligned=aligned,
+    )
 
 
 @app.command()
@@ -319,6 +395,32 @@ def evaluate_pairs(
     _check_method(method)
     check_folder(out)
     _evaluate(_measure(_read(data, None, dataset, count, seed), model, face), method, seed, out)
+
+
+@evaluate_app.command("xcos")
+def evaluate_xcos(
+    data: DataOption,
+    model: ModelOption = "auto",
+    heads: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--head",
+            help="A folder with a trained head; the model's own unless given. Given several times, each pair "
+            "is measured by the first head that was trained on neither of its people.",
+        ),
+    ] = None,
+    pairs_file: PairsFileOption = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What to call the data set; its own name unless given.")
+    ] = None,
+    count: CountOption = 6000,
+    face: FaceOption = "central",
+    seed: SeedOption = 0,
+    out: OutOption = Path("results"),
+) -> None:
+    """XCos in the cosine's place: accuracy by fold, and correlation, on people it was not trained on."""
+    check_folder(out)
+    _evaluate_xcos(_read(data, pairs_file, dataset, count, seed), model, heads or [None], face, seed, out)
 
 
 def main() -> None:
@@ -501,6 +603,180 @@ def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
     typer.echo(f"Written to {out}: {prefix}.json, {', '.join(path.name for path in figures)}")
     if report.warning:
         typer.echo(report.warning)
+
+
+def _train_xcos(
+    data: Path,
+    model: str,
+    out: Path | None,
+    config: Path | None,
+    given: dict[str, Any],
+    *,
+    hold_out: str,
+    face: "FaceChoice",
+    aligned: bool,
+) -> None:
+    """Reads the people, computes their grids, trains, and writes the head."""
+    from xfv_demo.assets import cache_folder
+    from xfv_demo.embedding import load_embedder
+    from xfv_demo.evaluation.datasets import read_lfw, read_people
+    from xfv_demo.evaluation.embeddings import EmbeddingStore
+
+    if out:
+        check_folder(out)
+    values = {**(_read_config(config) if config else {}), **given}
+    images = read_people(data)
+    people = frozenset(images.people)
+    if hold_out:
+        pairs = read_lfw(data)
+        folds = _fold_numbers(hold_out, int(pairs.folds.max()) + 1)
+        shown = zip(pairs.folds, pairs.people, strict=True)
+        people -= {name for fold, pair in shown if fold in folds for name in pair}
+    # Keras takes seconds to import: not before the words are known to be right.
+    from xfv_demo.xcos.grids import compute_grids
+    from xfv_demo.xcos.head import head_folder
+    from xfv_demo.xcos.training import settings_from, train_head
+
+    settings = settings_from(values)
+    embedder = load_embedder(model, progress=True)
+    folder = out or head_folder(embedder.name)
+    kept = cache_folder() / "grids"
+    with (
+        closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
+        progress_bar(f"Feature grids of {images.name}") as progress,
+    ):
+        grids = compute_grids(
+            images,
+            embedder,
+            store,
+            kept,
+            variants=settings.variants,
+            seed=settings.seed,
+            already_aligned=aligned,
+            face=face,
+            progress=progress,
+        )
+    with progress_bar("Training") as progress:
+        head = train_head(
+            grids,
+            embedder,
+            folder,
+            settings,
+            people=people,
+            dataset=images.name,
+            held_out=f"folds {', '.join(_listed(hold_out))} of {images.name}'s pairs.txt" if hold_out else "",
+            progress=progress,
+        )
+    head.save(folder)
+    best = head.about["best"]
+    if grids.failures:
+        typer.echo(f"{grids.failures} photos show no face that can be found, and were left out", err=True)
+    typer.echo(
+        f"xCos for {embedder.name}, {head.about['training_people']} people, best after epoch "
+        f"{best['epoch']}: on {head.about['validation_people']} others its correlation with the cosine is "
+        f"{best['val_correlation']:.4f}, its accuracy {best['val_accuracy']:.2%} (the cosine's "
+        f"{best['val_teacher_accuracy']:.2%})"
+    )
+    typer.echo(f"  written to {folder}, in {head.about['seconds']:.0f} s; grids stay in {kept}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise XfvError(f'"{path}" cannot be read: {error.strerror}') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise XfvError(f'"{path}" is no TOML: {error}') from error
+
+
+def _fold_numbers(words: str, folds: int) -> list[int]:
+    """Folds counted from 1, as people write them, counted from 0."""
+    try:
+        numbers = [int(word) - 1 for word in _listed(words)]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 <= number < folds for number in numbers):
+        raise XfvError(f'--hold-out takes folds from 1 to {folds}, with commas between, not "{words}"')
+    return numbers
+
+
+def _evaluate_xcos(
+    pairs: "PairSet", model: str, folders: "Sequence[Path | None]", face: "FaceChoice", seed: int, out: Path
+) -> None:
+    """Measures heads on the people whom they do not know: a table on the terminal, JSON and a figure."""
+    import datetime
+
+    import numpy as np
+    from rich.console import Console
+
+    from xfv_demo.assets import cache_folder
+    from xfv_demo.embedding import load_embedder
+    from xfv_demo.evaluation.embeddings import EmbeddingStore
+    from xfv_demo.evaluation.xcos import (
+        XcosReport,
+        choose_heads,
+        compare_similarities,
+        measure_similarities,
+        xcos_table,
+    )
+    from xfv_demo.explaining import library_versions
+    from xfv_demo.xcos.head import load_head
+
+    start = time.monotonic()
+    embedder = load_embedder(model, progress=True)
+    heads = [load_head(embedder, folder) for folder in folders]
+    chosen = choose_heads(pairs, [head.people for head in heads])
+    if not (chosen >= 0).any():
+        raise XfvError(
+            f"every pair of {pairs.name} shows someone whom the head was trained on; measure it on other "
+            "people, or train one with --hold-out"
+        )
+    untrained = _in_folds(pairs.where(chosen >= 0))
+    with (
+        closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
+        progress_bar(f"Measuring {pairs.name}") as progress,
+    ):
+        xcos, plain = measure_similarities(
+            untrained, embedder, heads, chosen[chosen >= 0], store, face=face, progress=progress
+        )
+    usable = np.isfinite(xcos)
+    measured = untrained.where(usable)
+    quality, cosine, interval, correlations = compare_similarities(
+        xcos[usable],
+        1 - plain.distances[usable],
+        measured.genuine,
+        measured.folds,
+        np.random.default_rng(seed),
+    )
+    report = XcosReport(
+        model=embedder.name,
+        model_sha256=embedder.sha256,
+        heads=tuple({"sha256": head.sha256, **head.about} for head in heads),
+        dataset=pairs.name,
+        genuine=measured.genuine_pairs,
+        impostor=measured.impostor_pairs,
+        trained_on=int((chosen < 0).sum()),
+        failed=int((~usable).sum()),
+        checked=all(name for pair in measured.people for name in pair),
+        folds=tuple(int(fold) + 1 for fold in np.unique(measured.folds)),
+        xcos=quality,
+        cosine=cosine,
+        difference_interval=interval,
+        correlations=correlations,
+        mean_squared_error=float(np.mean((xcos[usable] - 1 + plain.distances[usable]) ** 2)),
+        seed=seed,
+        date=datetime.date.today(),
+        versions=library_versions(),
+        seconds=time.monotonic() - start,
+    )
+    name = f"{report.model}-{report.dataset}-xcos.json"
+    report.save(out / name)
+    Console().print(xcos_table(report))
+    if report.trained_on:
+        typer.echo(f"{report.trained_on} pairs show people whom the heads were trained on, and are left out")
+    if not report.checked:
+        typer.echo(f"{report.dataset} does not name its people: whether the head knows them cannot be told")
+    typer.echo(f"Written to {out}: {name}")
 
 
 def _report_tables(report: "VerificationReport") -> "list[Table]":

@@ -2,7 +2,6 @@
 
 import functools
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.assets import folder_sha256, locate_model
 from xfv_demo.engine import OpenVinoNetwork, Precision, check_agreement
 from xfv_demo.errors import ModelError
+from xfv_demo.grid import AffineHead, affine_head, last_grid
 from xfv_demo.patching import Box
 from xfv_demo.similarity import unit_length
 from xfv_demo.types import FloatArray
@@ -96,6 +96,19 @@ class GridEmbedder(Embedder, Protocol):
         ...
 
 
+class AffineGridEmbedder(GridEmbedder, Protocol):
+    """A grid embedder that may be affine after its last grid. What the grid decomposition needs."""
+
+    @property
+    def head(self) -> AffineHead:
+        """What turns the feature grid into the embedding, before it is normalised.
+
+        Raises:
+            ModelError: What follows the grid is not affine.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class _Signature:
     """Where images go in and embeddings come out of a graph."""
@@ -103,6 +116,25 @@ class _Signature:
     input: str
     output: str
     dimensions: int
+    batch: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenGraph:
+    """A model as one flat graph, and where in it what is.
+
+    Attributes:
+        graph_def: TensorFlow's `GraphDef`; the model's weights are constants in it.
+        image: The name of the tensor for the aligned faces.
+        grid: The name of the last feature grid's.
+        embedding: The name of the embedding's, which may or may not be of length 1.
+        batch: How many images it takes at once; None where it takes any number.
+    """
+
+    graph_def: Any
+    image: str
+    grid: str
+    embedding: str
     batch: int | None
 
 
@@ -282,14 +314,49 @@ class SavedModelEmbedder:
         return self._run(function, _checked(images), shape)
 
     @functools.cached_property
-    def _grid(self) -> tuple[Any, tuple[int, int, int]]:
+    def head(self) -> AffineHead:
+        """What turns the feature grid into the embedding, before it is normalised.
+
+        Raises:
+            ModelError: The network has no such grid, or what follows it is not affine.
+        """
+        grids = self.feature_grid(_trial_images())
+        _, grid, output = self._tensors
+        head = affine_head(self._graph, grid, output, grids)
+        if head is None:
+            raise ModelError(
+                f'model "{self.name}" is not affine after its last feature grid, so its cosine is no sum '
+                "over the grid's cells"
+            )
+        return head
+
+    @property
+    def frozen_graph(self) -> FrozenGraph:
+        """The model's graph, for those who make another network of it; not to be changed.
+
+        Raises:
+            ModelError: The network has no feature grid.
+        """
+        image, grid, output = (tensor.name for tensor in self._tensors)
+        return FrozenGraph(self._frozen, image, grid, output, self._signature.batch)
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[Any, Any, Any]:
+        """The image's, the last grid's and the embedding's."""
         graph = self._graph.graph
-        image = graph.get_tensor_by_name(self._signature.input)
-        grid = _last_grid(image, graph.get_tensor_by_name(self._signature.output))
+        image, output = (
+            graph.get_tensor_by_name(name) for name in (self._signature.input, self._signature.output)
+        )
+        grid = last_grid(image, output)
         if grid is None or not grid.shape[1:].is_fully_defined():
             raise ModelError(
                 f'model "{self.name}" has no feature grid: no layer keeps places in the image apart'
             )
+        return image, grid, output
+
+    @functools.cached_property
+    def _grid(self) -> tuple[Any, tuple[int, int, int]]:
+        image, grid, _ = self._tensors
         height, width, channels = (int(side) for side in grid.shape[1:])
         return self._graph.prune(image, [grid]), (height, width, channels)
 
@@ -562,25 +629,3 @@ def _inline_functions(graph_def: Any, output: str) -> Any:
     config.graph_options.rewrite_options.min_graph_nodes = -1
     config.graph_options.rewrite_options.optimizers.append("function")
     return tf_optimizer.OptimizeGraph(config, meta_graph)
-
-
-def _last_grid(image: Any, output: Any) -> Any | None:
-    """The tensor nearest to the output that depends on the image and is (N, h, w, c) with h w > 1."""
-    depends = {image.op.name}
-    stack = [image.op]
-    while stack:
-        for tensor in stack.pop().outputs:
-            new = [consumer for consumer in tensor.consumers() if consumer.name not in depends]
-            depends.update(consumer.name for consumer in new)
-            stack.extend(new)
-    queue, seen = deque([output]), {output.op.name}
-    while queue:
-        tensor = queue.popleft()
-        places = tensor.shape[1:3].num_elements() if tensor.shape.rank == 4 else None
-        # A change of axes before flattening, (N, c, h, w), is not the grid but the grid turned.
-        if places and places > 1 and tensor.op.type != "Transpose":
-            return tensor
-        sources = [source for source in tensor.op.inputs if source.op.name in depends - seen]
-        seen.update(source.op.name for source in sources)
-        queue.extend(sources)
-    return None

@@ -16,11 +16,14 @@ from xfv_demo.calibration import Calibration
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import Explanation, View
-from xfv_demo.regions import REGION_GROUPS, region_evidence, summary
+from xfv_demo.regions import REGION_GROUPS, region_evidence, summary, weight_summary
 from xfv_demo.rendering import Blend, PairMaps, figure_png, pair_figure, shared_scale
 from xfv_demo.types import Verification
 
 DEFAULT_METHODS = ("occlusion", "xssab")
+
+# Those that take the threshold of equal error rate, on the cosine similarity.
+_THRESHOLD_METHODS = ("xssab", "fggb")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +58,7 @@ class MethodResult:
     @property
     def summary(self) -> str:
         """A sentence or two on which regions of the face speak for and against, by the first view."""
-        maps = self.views[0].maps
-        return summary(region_evidence(maps.probe), region_evidence(maps.reference))
+        return view_summary(self.views[0])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: everything but the maps."""
@@ -143,7 +145,13 @@ class PairExplanation:
         return files
 
     def _sentence(self, result: MethodResult) -> str:
-        return f"{result.title} ({result.views[0].label}). {result.summary}"
+        return f"{result.title}, {result.views[0].label}. {result.summary}"
+
+
+def view_summary(view: View) -> str:
+    """A sentence or two on which regions of the face speak for and against, or count much, by a view."""
+    sides = region_evidence(view.maps.probe), region_evidence(view.maps.reference)
+    return summary(*sides) if view.is_evidence else weight_summary(*sides)
 
 
 def pair_maps(view: View, title: str | None = None) -> PairMaps:
@@ -154,7 +162,7 @@ def pair_maps(view: View, title: str | None = None) -> PairMaps:
         title: What to call it; the view's label where None.
     """
     scale = shared_scale(*view.maps, percentile=view.percentile)
-    return PairMaps(title or view.label, view.maps.probe, view.maps.reference, scale)
+    return PairMaps(title or view.label, view.maps.probe, view.maps.reference, scale, view.is_evidence)
 
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
@@ -190,9 +198,9 @@ def stream_explanations(
         embedder: The model, with the methods that the explainers need.
         verification: The verdict.
         methods: Keys of `EXPLAINERS`.
-        calibration: What xSSAB has its threshold of equal error rate from; the verdict's own threshold stands
-            in where None.
-        settings: For each method, further settings by name; a threshold for xSSAB goes before these two.
+        calibration: What xSSAB and FGGB have their threshold of equal error rate from; the verdict's own
+            threshold stands in where None.
+        settings: For each method, further settings by name; a threshold among them goes before these two.
 
     Returns:
         Each step of each method; a method's last has a progress of 1. Closing the iterator stops the work.
@@ -213,7 +221,7 @@ def _stream(
     settings: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[MethodResult]:
     threshold = verification.threshold if calibration is None else calibration.eer_threshold
-    defaults: dict[str, dict[str, Any]] = {"xssab": {"threshold": 1 - threshold}}
+    defaults = {method: {"threshold": 1 - threshold} for method in _THRESHOLD_METHODS}
     pair = verification.probe.aligned, verification.reference.aligned
     for method in methods:
         chosen = {**defaults.get(method, {}), **settings.get(method, {})}

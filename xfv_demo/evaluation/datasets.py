@@ -15,7 +15,7 @@ import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -260,6 +260,38 @@ class PairSet:
         """The number of pairs that show two persons."""
         return len(self) - self.genuine_pairs
 
+    @property
+    def people(self) -> tuple[tuple[str, str], ...]:
+        """Whom each pair shows, by the folders that the images lie in; "" where they lie in none.
+
+        True of sets that keep people in folders, as LFW does; a .bin of insightface names nobody.
+        """
+        names = [PurePosixPath(key).parent.name for key in self.images]
+        return tuple((names[one], names[other]) for one, other in zip(self.first, self.second, strict=True))
+
+    def where(self, kept: ArrayLike) -> "PairSet":
+        """Some of the pairs, in their order and with their folds.
+
+        Args:
+            kept: (P,) bool, which ones.
+
+        Returns:
+            The set of those pairs, with the images that they need.
+
+        Raises:
+            DatasetError: If there are none.
+        """
+        rows = np.flatnonzero(np.asarray(kept, dtype=bool))
+        images, first, second = _needed(self.images, self.first[rows], self.second[rows])
+        return replace(
+            self,
+            images=images,
+            first=first,
+            second=second,
+            genuine=self.genuine[rows],
+            folds=self.folds[rows],
+        )
+
     def subset(self, pairs: int) -> "PairSet":
         """A smaller set: as many genuine as impostor pairs, and of each class as many from each fold.
 
@@ -293,16 +325,7 @@ class PairSet:
             ):
                 # The middles of as many equal stretches.
                 chosen.append(group[(2 * np.arange(count) + 1) * len(group) // (2 * max(count, 1))])
-        kept = np.sort(np.concatenate(chosen))
-        images, first, second = _needed(self.images, self.first[kept], self.second[kept])
-        return replace(
-            self,
-            images=images,
-            first=first,
-            second=second,
-            genuine=self.genuine[kept],
-            folds=self.folds[kept],
-        )
+        return self.where(np.isin(np.arange(len(self)), np.concatenate(chosen)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,6 +366,27 @@ class LabelledImages:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.images)
+
+    def of(self, people: Container[str]) -> "LabelledImages":
+        """The images of some of the people.
+
+        Args:
+            people: Their names; names that the set does not have do not matter.
+
+        Returns:
+            A set of those images, in their order, with those people.
+
+        Raises:
+            DatasetError: If there are none.
+        """
+        kept = [place for place, name in enumerate(self.people) if name in people]
+        rows = np.flatnonzero(np.isin(self.person, kept))
+        return replace(
+            self,
+            images=tuple(self.images[row] for row in rows),
+            person=np.searchsorted(kept, self.person[rows]),
+            people=tuple(self.people[place] for place in kept),
+        )
 
     def pairs(self, count: int, rng: np.random.Generator, folds: int = FOLDS) -> PairSet:
         """Draws pairs, as many genuine as impostor ones, none of them twice.
@@ -595,6 +639,50 @@ def read_people_folder(root: PathName) -> LabelledImages:
         images=tuple(images),
         person=np.array(person),
         people=tuple(people),
+    )
+
+
+def read_people(path: PathName) -> LabelledImages:
+    """Reads images by person: a folder with one folder for each, or LFW as it is downloaded.
+
+    Args:
+        path: A folder as `read_people_folder` takes it; an archive of such a folder, as LFW's .tgz; or a
+            folder that holds no people but an archive called lfw*, or LFW's own folder (lfw-deepfunneled/).
+
+    Returns:
+        The images by person.
+
+    Raises:
+        DatasetError: If there is none of these.
+    """
+    given = Path(path)
+    if _is_file(given) and _is_archive(given.name):
+        return _people_of_archive(given)
+    if _is_folder(given):
+        folders, files = _contents(given)
+        archives = [name for name in files if _is_lfw_archive(name)]
+        inner = [name for name in folders if name.startswith("lfw")]
+        if len(folders) == len(inner) == 1:
+            return read_people_folder(given / inner[0])
+        if not folders and archives:
+            return _people_of_archive(given / archives[0])
+    return read_people_folder(given)
+
+
+def _people_of_archive(path: Path) -> LabelledImages:
+    """The images of an archive, by the folder that each lies in."""
+    source = ArchiveImages(path)
+    images = sorted(filter(lambda key: PurePosixPath(key).suffix.lower() in IMAGE_SUFFIXES, source.keys()))
+    names = [PurePosixPath(key).parent.name for key in images]
+    if not all(names) or not images:
+        raise DatasetError(f"{_quoted(path)} holds no folders with images of people; {_PEOPLE_EXPECTED}.")
+    people, person = np.unique(names, return_inverse=True)
+    return LabelledImages(
+        name="lfw" if path.name.startswith("lfw") else path.name.partition(".")[0],
+        source=source,
+        images=tuple(images),
+        person=person.astype(np.int64),
+        people=tuple(str(name) for name in people),
     )
 
 

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from xfv_demo.alignment import ALIGNED_SIZE, align
 from xfv_demo.console import silence_native_libraries
 from xfv_demo.detection import MtcnnDetector
-from xfv_demo.embedding import SavedModelEmbedder
+from xfv_demo.embedding import Embedder, SavedModelEmbedder
 from xfv_demo.errors import ImageError, XfvError
 from xfv_demo.evaluation.datasets import ImageSource, PairSet
 from xfv_demo.evaluation.verification import DetectionFailure
@@ -73,6 +73,20 @@ class PairDistances:
 
     distances: FloatArray
     failures: tuple[DetectionFailure, ...]
+
+
+class KnownEmbedder(Embedder, Protocol):
+    """An embedder whose embeddings can be kept."""
+
+    @property
+    def dimensions(self) -> int:
+        """The embedding's length."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What embeddings depend on beside the images."""
+        ...
 
 
 class EmbeddingStore:
@@ -194,10 +208,94 @@ class _Prepared:
     failure: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class AlignedImage:
+    """An image's aligned face, or why there is none.
+
+    Attributes:
+        key: The image's key in its source.
+        sha256: The hash of its bytes.
+        face: (112, 112, 3) float32, RGB, in [0, 1]; None where there is none.
+        failure: Why there is none; empty where there is one.
+    """
+
+    key: str
+    sha256: str
+    face: FloatArray | None
+    failure: str
+
+
+def align_images(
+    source: ImageSource,
+    keys: Sequence[str],
+    store: EmbeddingStore,
+    *,
+    detector: MtcnnDetector | None = None,
+    already_aligned: bool = False,
+    face: FaceChoice = "central",
+    workers: int | None = None,
+    is_wanted: Callable[[str, str], bool] = lambda _key, _sha256: True,
+) -> Iterator[AlignedImage]:
+    """Aligns one face of each image, in processes of their own while the caller works on what is ready.
+
+    (They start by importing the script that calls this, so it needs `if __name__ == "__main__":`.) The faces
+    that were found are kept in the store at once, so that no image is searched twice.
+
+    Args:
+        source: Where the images are.
+        keys: The images, each once.
+        store: Where the faces found are kept.
+        detector: What finds the faces; MTCNN with its defaults where None.
+        already_aligned: Whether the images are aligned 112 x 112 crops; then no face is looked for.
+        face: Which face of an image is its person's.
+        workers: How many processes find faces; as many as there are cores where None.
+        is_wanted: Called with an image's key and hash; where it says no, the image is left out.
+
+    Yields:
+        The images as they are ready, in no order.
+
+    Raises:
+        DatasetError: An image is missing from the source.
+        XfvError: The store cannot be used.
+    """
+    detector = detector or MtcnnDetector()
+    fingerprint = _ALREADY_ALIGNED if already_aligned else detector.fingerprint
+    faceless: list[AlignedImage] = []
+
+    def left_to_do() -> Iterator[_Task]:
+        for key, content in source.stream(keys):
+            sha256 = hashlib.sha256(content).hexdigest()
+            if not is_wanted(key, sha256):
+                continue
+            faces = store.faces(sha256, fingerprint)
+            if faces == ():
+                faceless.append(AlignedImage(key, sha256, None, _NO_FACE))
+            else:
+                yield _Task(key, content, sha256, faces, already_aligned, face)
+
+    # Decoding alone is done sooner than processes are started.
+    ready = (
+        map(_prepare, left_to_do())
+        if already_aligned
+        else _prepare_all(left_to_do(), detector, workers or os.cpu_count() or 1)
+    )
+    for prepared in ready:
+        if prepared.faces is not None:
+            store.keep_faces(prepared.image, fingerprint, prepared.faces)
+        yield AlignedImage(prepared.key, prepared.image, prepared.aligned, prepared.failure)
+    yield from faceless
+
+
+def _pipeline(detector: MtcnnDetector, already_aligned: bool, face: FaceChoice) -> str:
+    """How images become aligned faces, to keep what is made of them by."""
+    fingerprint = _ALREADY_ALIGNED if already_aligned else detector.fingerprint
+    return f"{fingerprint}; {face} face, revision {_REVISION}"
+
+
 def embed_images(
     source: ImageSource,
     keys: Sequence[str],
-    embedder: SavedModelEmbedder,
+    embedder: KnownEmbedder,
     store: EmbeddingStore,
     *,
     detector: MtcnnDetector | None = None,
@@ -212,9 +310,8 @@ def embed_images(
     the largest: with the largest face instead, 37 of LFW's 7,701 images show somebody else, and accuracy
     falls from 99.3 to about 98.8 %.
 
-    Faces are found and aligned in processes of their own while this one embeds. (They start by importing the
-    script that calls this, so it needs `if __name__ == "__main__":`.) Each result is kept in the store at
-    once, so that a second run, or one that follows a kill, does only what is left.
+    Faces are found and aligned as by `align_images` while this process embeds. Each result is kept in the
+    store at once, so that a second run, or one that follows a kill, does only what is left.
 
     Args:
         source: Where the images are.
@@ -235,12 +332,11 @@ def embed_images(
         XfvError: The store cannot be used.
     """
     detector = detector or MtcnnDetector()
-    fingerprint = _ALREADY_ALIGNED if already_aligned else detector.fingerprint
-    pipeline = f"{fingerprint}; {face} face, revision {_REVISION}"
+    pipeline = _pipeline(detector, already_aligned, face)
     rows = {key: row for row, key in enumerate(keys)}
     embeddings = np.full((len(keys), embedder.dimensions), np.nan, np.float32)
     failures: dict[str, str] = {}
-    waiting: list[tuple[_Prepared, FloatArray]] = []
+    waiting: list[tuple[AlignedImage, FloatArray]] = []
     done = 0
 
     def advance(count: int) -> None:
@@ -252,36 +348,35 @@ def embed_images(
     def embed_waiting() -> None:
         if not waiting:
             return
-        vectors = embedder.embed(np.stack([aligned for _, aligned in waiting]))
-        images = [prepared.image for prepared, _ in waiting]
-        store.keep_embeddings(images, pipeline, embedder.fingerprint, vectors)
-        for (prepared, _), vector in zip(waiting, vectors, strict=True):
-            embeddings[rows[prepared.key]] = vector
+        vectors = embedder.embed(np.stack([face for _, face in waiting]))
+        store.keep_embeddings([image.sha256 for image, _ in waiting], pipeline, embedder.fingerprint, vectors)
+        for (image, _), vector in zip(waiting, vectors, strict=True):
+            embeddings[rows[image.key]] = vector
         advance(len(waiting))
         waiting.clear()
 
-    def left_to_do() -> Iterator[_Task]:
-        for key, content in source.stream(keys):
-            image = hashlib.sha256(content).hexdigest()
-            vector = store.embedding(image, pipeline, embedder.fingerprint)
-            faces = store.faces(image, fingerprint)
-            if vector is not None:
-                embeddings[rows[key]] = vector
-                advance(1)
-            elif faces == ():
-                failures[key] = _NO_FACE
-                advance(1)
-            else:
-                yield _Task(key, content, image, faces, already_aligned, face)
+    def is_wanted(key: str, sha256: str) -> bool:
+        vector = store.embedding(sha256, pipeline, embedder.fingerprint)
+        if vector is not None:
+            embeddings[rows[key]] = vector
+            advance(1)
+        return vector is None
 
-    for prepared in _prepare_all(left_to_do(), detector, workers or os.cpu_count() or 1):
-        if prepared.faces is not None:
-            store.keep_faces(prepared.image, fingerprint, prepared.faces)
-        if prepared.aligned is None:
-            failures[prepared.key] = prepared.failure
+    for image in align_images(
+        source,
+        keys,
+        store,
+        detector=detector,
+        already_aligned=already_aligned,
+        face=face,
+        workers=workers,
+        is_wanted=is_wanted,
+    ):
+        if image.face is None:
+            failures[image.key] = image.failure
             advance(1)
             continue
-        waiting.append((prepared, prepared.aligned))
+        waiting.append((image, image.face))
         if len(waiting) == _EMBED_AT_ONCE:
             embed_waiting()
     embed_waiting()
@@ -385,7 +480,7 @@ def _end_with_parent() -> None:
 
 
 def _prepare(task: _Task) -> _Prepared:
-    """Finds, chooses and aligns a face of an image (in a worker)."""
+    """Finds, chooses and aligns a face of an image (in a worker, unless it is aligned already)."""
     name = task.key.rpartition("/")[2]
     try:
         photo = read_photo(task.content, name)

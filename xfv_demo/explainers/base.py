@@ -16,10 +16,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.alignment import ALIGNED_SIZE
+from xfv_demo.calibration import load_calibration
+from xfv_demo.errors import CalibrationError
 from xfv_demo.types import FloatArray
 
 _FACE_SHAPE = (ALIGNED_SIZE, ALIGNED_SIZE, 3)
@@ -51,6 +54,7 @@ class Explanation:
         progress: Share of the work that this rests on, in [0, 1]; 1 in the final explanation.
         parameters: The method's settings, in plain values for reports.
         parts: Further maps by name, not scaled, such as xSSAB's "positive" and "negative".
+        numbers: Further numbers by name, such as the similarity that xCos gives the pair.
     """
 
     method: str
@@ -62,6 +66,7 @@ class Explanation:
     progress: float
     parameters: Mapping[str, Any]
     parts: Mapping[str, MapPair] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unscaled(self) -> MapPair:
@@ -81,6 +86,7 @@ class Explanation:
             "probe_scale": self.probe_scale,
             "reference_scale": self.reference_scale,
             "parts": sorted(self.parts),
+            "numbers": dict(self.numbers),
         }
 
 
@@ -94,12 +100,15 @@ class View:
         maps: Both photos' maps, signed, in one unit: positive speaks for "same person".
         percentile: Of the absolute values, the one that is to have the strongest colour, in (0, 100]. 100
             where the maps are smooth; less where few spikes would leave all else pale.
+        is_evidence: Whether the maps speak for and against. False where they say how much a place counts,
+            whichever way, as attention does; then they are not negative.
     """
 
     key: str
     label: str
     maps: MapPair
     percentile: float = 100.0
+    is_evidence: bool = True
 
 
 class Explainer(ABC):
@@ -203,6 +212,26 @@ def _aligned_face(image: ArrayLike, role: str) -> FloatArray:
     return face
 
 
+def enlarged_cells(cells: ArrayLike, *, smooth: bool) -> FloatArray:
+    """Lays a grid's cells over the face.
+
+    A cell's features depend on a wide neighbourhood, so where exactly it ends means little. Measured on the
+    bundled model, what moves a cell's features is centred within 3 pixels of the cell's own middle for cells
+    in the face's middle, and up to 15 pixels further in for those at its rim.
+
+    Args:
+        cells: (h, w), one number for each cell of the grid.
+        smooth: Whether to interpolate between the cells' middles; else each is shown as the rectangle it is.
+
+    Returns:
+        (112, 112) float32 with the cells' values, not scaled.
+    """
+    interpolation = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST_EXACT
+    return np.asarray(
+        cv2.resize(np.asarray(cells, np.float32), (ALIGNED_SIZE, ALIGNED_SIZE), interpolation=interpolation)
+    )
+
+
 def scaled_map(raw: NDArray[np.floating[Any]]) -> tuple[FloatArray, float]:
     """Divides a map by its largest absolute value.
 
@@ -216,3 +245,25 @@ def scaled_map(raw: NDArray[np.floating[Any]]) -> tuple[FloatArray, float]:
     if scale == 0:
         return np.zeros(raw.shape, np.float32), 0.0
     return (raw / scale).astype(np.float32), scale
+
+
+def calibrated_threshold(embedder: Any, method: str) -> float:
+    """The threshold that a method takes where none is given: that of the embedder's calibration.
+
+    Args:
+        embedder: The model; its calibration is known by its `name`.
+        method: What to call the method in messages.
+
+    Returns:
+        The threshold of equal error rate on the cosine similarity, in [-1, 1].
+
+    Raises:
+        CalibrationError: The embedder has no name, or there is no calibration for it.
+    """
+    name = getattr(embedder, "name", None)
+    if name is None:
+        raise CalibrationError(
+            f"{method} needs a threshold, and an embedder without a name has no calibration to take it from; "
+            "give threshold=1 - calibration.eer_threshold"
+        )
+    return 1 - load_calibration(name).eer_threshold

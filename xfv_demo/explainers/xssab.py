@@ -11,10 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xfv_demo.calibration import load_calibration
 from xfv_demo.embedding import GradientEmbedder
-from xfv_demo.errors import CalibrationError, ModelError
-from xfv_demo.explainers.base import Explainer, Explanation, MapPair, View, aligned_pair, scaled_map
+from xfv_demo.errors import ModelError
+from xfv_demo.explainers.base import (
+    Explainer,
+    Explanation,
+    MapPair,
+    View,
+    aligned_pair,
+    calibrated_threshold,
+    scaled_map,
+)
 from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
 from xfv_demo.types import FloatArray
 
@@ -85,7 +92,7 @@ class XssabExplainer(Explainer):
                 "xSSAB needs gradients, and this embedder has no embedding_gradients; take one that has, "
                 'such as load_embedder gives, or the method "occlusion"'
             )
-        self.threshold = _calibrated_threshold(embedder) if threshold is None else float(threshold)
+        self.threshold = calibrated_threshold(embedder, "xSSAB") if threshold is None else float(threshold)
         if not -1 <= self.threshold <= 1:
             raise ValueError(f"threshold must be a cosine similarity, in [-1, 1], not {threshold}")
         for setting, value in (
@@ -193,14 +200,3 @@ class XssabExplainer(Explainer):
                 "negative": MapPair(*negative.astype(np.float32)),
             },
         )
-
-
-def _calibrated_threshold(embedder: GradientEmbedder) -> float:
-    """T from the embedder's calibration, which knows the threshold of equal error rate as a distance."""
-    name = getattr(embedder, "name", None)
-    if name is None:
-        raise CalibrationError(
-            "xSSAB needs a threshold, and an embedder without a name has no calibration to take it from; "
-            "give threshold=1 - calibration.eer_threshold"
-        )
-    return 1 - load_calibration(name).eer_threshold
