@@ -279,6 +279,16 @@ def train_xcos(
         int | None,
         typer.Option(help="Variants of each photo: 1 itself, 2 its mirror image too, 3 drawn ones."),
     ] = None,
+    fine_tune: Annotated[
+        bool | None,
+        typer.Option(
+            "--fine-tune/--frozen",
+            help="Train the model's own weights too and write them beside the head; takes far longer.",
+        ),
+    ] = None,
+    backbone_learning_rate: Annotated[
+        float | None, typer.Option(help="SGD's for the model's own weights, at its highest.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes all that is random come out again.")] = None,
 ) -> None:
     """Trains an xCos head on photos of people; killed and started again, it goes on."""
@@ -292,6 +302,8 @@ def train_xcos(
         "hard_impostors": hard_impostors,
         "by_cell": by_cell,
         "variants": variants,
+        "fine_tune": fine_tune,
+        "backbone_learning_rate": backbone_learning_rate,
         "seed": seed,
     }
     _train_xcos(
@@ -650,8 +662,9 @@ def _train_xcos(
             embedder,
             store,
             kept,
-            variants=settings.variants,
+            variants=settings.kept_variants,
             seed=settings.seed,
+            keep_faces=settings.fine_tune,
             already_aligned=aligned,
             face=face,
             progress=progress,

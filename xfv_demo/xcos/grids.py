@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import SavedModelEmbedder
 from xfv_demo.errors import DatasetError, XfvError
 from xfv_demo.evaluation.datasets import LabelledImages
@@ -45,12 +46,14 @@ class GridSet:
         embeddings: (V, N, D) float32, of length 1: what gives the teacher's cosine.
         person: (N,) the place in `people` of the person whom each image shows; -1 where no face was found.
         people: Their names.
+        faces: (N, 112, 112, 3) uint8, the aligned faces themselves; None where they were not to be kept.
     """
 
     grids: NDArray[np.float16]
     embeddings: FloatArray
     person: NDArray[np.int64]
     people: tuple[str, ...]
+    faces: NDArray[np.uint8] | None = None
 
     @property
     def failures(self) -> int:
@@ -71,6 +74,7 @@ def compute_grids(
     *,
     variants: int,
     seed: int,
+    keep_faces: bool = False,
     already_aligned: bool = False,
     face: FaceChoice = "central",
     progress: Progress | None = None,
@@ -87,6 +91,7 @@ def compute_grids(
             of each image, which are 50 KB with the bundled model.
         variants: V, at least 1.
         seed: What the variants from the third on are drawn from.
+        keep_faces: Whether to keep the aligned faces too, 38 KB each: what fine-tuning needs.
         already_aligned: Whether the images are aligned 112 x 112 crops.
         face: Which face of an image is its person's.
         progress: Called with the number of images done and of all images.
@@ -107,16 +112,20 @@ def compute_grids(
         "seed": seed,
         "aligned": already_aligned,
         "face": face,
+        # Not where there are none, so that grids kept before there were any are found.
+        **({"faces": True} if keep_faces else {}),
     }
     shape = (variants, len(images), *embedder.grid_shape)
     described = json.dumps(key, indent=2)
     folder = folder / f"{images.name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
     try:
-        grids, embeddings, done = _open_files(folder, described, shape, embedder.dimensions)
+        files = _open_files(folder, described, shape, embedder.dimensions, keep_faces=keep_faces)
     except OSError as error:
         raise XfvError(
             f'the grids cannot be kept in "{folder}": {error.strerror}; give another folder'
         ) from error
+    grids, embeddings, done = files["grids"], files["embeddings"], files["done"]
+    kept_faces = files.get("faces")
     rows = {name: row for row, name in enumerate(images.images)}
     left = [name for name in images.images if not done[rows[name]]]
 
@@ -125,12 +134,19 @@ def compute_grids(
         if faces:
             places = [row for row, _ in faces]
             for variant in range(variants):
-                made = np.stack([_variant(face, variant, seed, row) for row, face in faces])
+                made = np.stack(
+                    [
+                        variant_of(face, variant, np.random.default_rng([seed, variant, row]))
+                        for row, face in faces
+                    ]
+                )
                 grids[variant, places] = embedder.feature_grid(made)
                 embeddings[variant, places] = embedder.embed(made)
+            if kept_faces is not None:
+                kept_faces[places] = np.stack([as_bytes(face) for _, face in faces])
         # Marked as done only when the rest is on disk.
-        grids.flush()
-        embeddings.flush()
+        for name in files.keys() - {"done"}:
+            files[name].flush()
         for one in batch:
             done[rows[one.key]] = _DONE if one.face is not None else _FACELESS
         done.flush()
@@ -147,27 +163,44 @@ def compute_grids(
     usable = np.asarray(done) == _DONE
     if not usable.any():
         raise DatasetError(f'"{images.name}" shows no face that can be found')
-    return GridSet(grids, np.asarray(embeddings), np.where(usable, images.person, -1), images.people)
+    person = np.where(usable, images.person, -1)
+    return GridSet(grids, np.asarray(embeddings), person, images.people, kept_faces)
 
 
-def _variant(face: FloatArray, variant: int, seed: int, row: int) -> FloatArray:
-    """A variant of an image's face, the same one each time."""
+def as_bytes(face: FloatArray) -> NDArray[np.uint8]:
+    """A face in [0, 1] as it is kept, in whole numbers of [0, 255]."""
+    return np.rint(face * 255).astype(np.uint8)
+
+
+def variant_of(face: FloatArray, variant: int, rng: np.random.Generator) -> FloatArray:
+    """A variant of a face.
+
+    Args:
+        face: (112, 112, 3) float32, RGB, in [0, 1].
+        variant: 0 for the face as it is, 1 for its mirror image, more for one that is drawn.
+        rng: Source of randomness.
+
+    Returns:
+        The same kind.
+    """
     if variant == 0:
         return face
     if variant == 1:
         return np.ascontiguousarray(face[:, ::-1])
-    return augmented(face, np.random.default_rng([seed, variant, row]))
+    return augmented(face, rng)
 
 
 def _open_files(
-    folder: Path, described: str, shape: tuple[int, ...], dimensions: int
-) -> tuple[Any, Any, Any]:
-    """The three files, those of an earlier run where they are for the same set."""
-    arrays = {
+    folder: Path, described: str, shape: tuple[int, ...], dimensions: int, *, keep_faces: bool
+) -> dict[str, Any]:
+    """The files by name, those of an earlier run where they are for the same set."""
+    arrays: dict[str, tuple[type, tuple[int, ...]]] = {
         "grids": (np.float16, shape),
         "embeddings": (np.float32, (*shape[:2], dimensions)),
         "done": (np.uint8, shape[1:2]),
     }
+    if keep_faces:
+        arrays["faces"] = (np.uint8, (shape[1], ALIGNED_SIZE, ALIGNED_SIZE, 3))
     # Written when the files have their sizes.
     note = folder / _KEY_FILE
     mode = "r+" if note.is_file() else "w+"
@@ -175,13 +208,13 @@ def _open_files(
         folder.mkdir(parents=True, exist_ok=True)
         needed = sum(int(np.prod(size)) * np.dtype(kind).itemsize for kind, size in arrays.values())
         _check_room(folder, needed)
-    opened = [
-        np.lib.format.open_memmap(folder / f"{name}.npy", mode=mode, dtype=kind, shape=size)
+    opened = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode=mode, dtype=kind, shape=size)
         for name, (kind, size) in arrays.items()
-    ]
+    }
     if mode == "w+":
         write_whole(note, f"{described}\n".encode())
-    return opened[0], opened[1], opened[2]
+    return opened
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -2,11 +2,13 @@
 
 Lin et al., "xCos" (ACM TOMM 2021, arXiv 2003.05383), section 3.3: the head's similarity is to follow the
 plain embedder's cosine, the teacher, and what it compares is to tell people apart by itself, which an
-identification loss sees to. As in `head`, Keras is imported with this module.
+identification loss sees to. The embedder itself stays as it is, or is trained too, as published, while the
+teacher remains the embedder as it was. As in `head`, Keras is imported with this module.
 """
 
 import csv
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -19,13 +21,15 @@ import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
+from xfv_demo.assets import folder_sha256
 from xfv_demo.embedding import SavedModelEmbedder
 from xfv_demo.errors import DatasetError, ModelError, XfvError
 from xfv_demo.evaluation.metrics import fold_accuracy
 from xfv_demo.explaining import library_versions
 from xfv_demo.files import write_whole
 from xfv_demo.types import FloatArray
-from xfv_demo.xcos.grids import GridSet
+from xfv_demo.xcos.backbone import TrainableBackbone
+from xfv_demo.xcos.grids import GridSet, as_bytes, variant_of
 from xfv_demo.xcos.head import CHANNELS, TrainedHead, XcosHead
 
 Identification = Literal["cosface", "arcface", "none"]
@@ -45,12 +49,15 @@ _VALIDATION_FOLDS = 10
 _AT_ONCE = 256
 # The share of the training over which the learning rate rises to its full size.
 _WARMUP = 0.02
+# The backbone's, as usual with SGD.
+_MOMENTUM = 0.9
 
 _SETTINGS_FILE = "training.json"
 _LOG_FILE = "log.csv"
 _BEST_FOLDER = "best"
 _BACKUP_FOLDER = "backup"
 _BACKUP_STATE = "training_metadata.json"
+_BACKBONE_FOLDER = "backbone"
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,9 @@ class TrainingSettings:
         initial: "affine" starts from the projection that keeps most of what the embedder's own affine head
             looks at, "random" from random numbers, "auto" from the former where there is one.
         validation_share: Of the people, the share that is held out to choose the best epoch by.
+        fine_tune: Whether the embedder's own weights are trained too. Each step then runs the whole network
+            on 2 * `batch_pairs` photos, and the variants are drawn anew each time.
+        backbone_learning_rate: SGD's for these weights at its highest; it falls as the other one does.
         seed: What all that is random is drawn from.
     """
 
@@ -86,6 +96,8 @@ class TrainingSettings:
     identification_weight: float = 1e-3
     initial: Literal["auto", "affine", "random"] = "auto"
     validation_share: float = 0.1
+    fine_tune: bool = False
+    backbone_learning_rate: float = 1e-3
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -95,8 +107,9 @@ class TrainingSettings:
                 raise XfvError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.batch_pairs < 2:
             raise XfvError("batch_pairs must be at least 2: one genuine and one impostor pair")
-        if not 0 < self.learning_rate < 1:
-            raise XfvError(f"learning_rate must lie between 0 and 1, not {self.learning_rate}")
+        for name in ("learning_rate", "backbone_learning_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise XfvError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         for name in ("hard_impostors", "identification_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise XfvError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
@@ -106,6 +119,11 @@ class TrainingSettings:
             raise XfvError(f"identification must be one of {', '.join(get_args(Identification))}")
         if self.initial not in ("auto", "affine", "random"):
             raise XfvError(f"initial must be auto, affine or random, not {self.initial}")
+
+    @property
+    def kept_variants(self) -> int:
+        """How many variants' grids training reads: with fine-tuning only those of the photos as they are."""
+        return 1 if self.fine_tune else self.variants
 
 
 def train_head(
@@ -121,10 +139,12 @@ def train_head(
 ) -> TrainedHead:
     """Trains a head, or goes on where an earlier run with the same settings was ended.
 
-    Beside the head, `folder` gets "log.csv" with a line for each epoch.
+    Beside the head, `folder` gets "log.csv" with a line for each epoch, and with fine-tuning "backbone": the
+    SavedModel whose grids the head takes.
 
     Args:
-        grids: What to train on, of `compute_grids`, with as many variants as `settings` says.
+        grids: What to train on, of `compute_grids`, with as many variants as `settings.kept_variants` says,
+            and with the faces for fine-tuning.
         embedder: The model that they are from: the teacher.
         folder: Where the training keeps its state and in the end the head.
         settings: How.
@@ -139,8 +159,12 @@ def train_head(
     Raises:
         DatasetError: There are too few people with two photos.
         XfvError: The folder holds another training, or cannot be written to.
-        ModelError: The settings ask for an affine head where there is none.
+        ModelError: The settings ask for an affine head where there is none, or for fine-tuning a model that
+            cannot be.
+        ValueError: The faces for fine-tuning are missing.
     """
+    if settings.fine_tune and grids.faces is None:
+        raise ValueError("fine-tuning needs the faces: give keep_faces=True to compute_grids")
     keras.utils.set_random_seed(settings.seed)
     split = _split(grids, people, settings)
     note = {"settings": asdict(settings), "model": embedder.fingerprint, "people": sorted(people)}
@@ -148,15 +172,12 @@ def train_head(
     batches = PairBatches(grids, split.training, settings)
     head = XcosHead(embedder.grid_shape, settings.channels, by_cell=settings.by_cell)
     _initialise(head, embedder, grids, split.training, settings)
-    trainer = XcosTrainer(head, batches.classes, settings)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        settings.epochs * settings.steps,
-        warmup_target=settings.learning_rate,
-        warmup_steps=max(1, round(_WARMUP * settings.epochs * settings.steps)),
+    backbone = TrainableBackbone(embedder, name="backbone") if settings.fine_tune else None
+    trainer = XcosTrainer(head, batches.classes, settings, backbone)
+    trainer.compile(
+        optimizer=keras.optimizers.Adam(_schedule(settings.learning_rate, settings), amsgrad=True)
     )
-    trainer.compile(optimizer=keras.optimizers.Adam(schedule, amsgrad=True))
-    trainer.optimizer.build(trainer.trainable_variables)
+    trainer.optimizer.build(trainer.head_variables)
     state = folder / _BACKUP_FOLDER / _BACKUP_STATE
     begun = int(json.loads(state.read_bytes())["epoch"]) if state.is_file() else 0
     batches.first = begun * settings.steps
@@ -178,16 +199,23 @@ def train_head(
             verbose=0,
             callbacks=callbacks,
         )
-    head.load_weights(validation.weights)
+    _trained(trainer).load_weights(validation.weights)
     best = json.loads(validation.note.read_bytes())
+    sha256 = embedder.sha256
+    if backbone is not None:
+        # What is there is an earlier call's, for the folder is this training's own.
+        shutil.rmtree(folder / _BACKBONE_FOLDER, ignore_errors=True)
+        backbone.save(folder / _BACKBONE_FOLDER)
+        sha256 = folder_sha256(folder / _BACKBONE_FOLDER)
     return TrainedHead(
         head,
         model=embedder.name,
-        model_sha256=embedder.sha256,
+        model_sha256=sha256,
         people=frozenset(grids.people[person] for person in np.unique(grids.person[split.all_rows])),
         about={
             "dataset": dataset,
             "held_out": held_out,
+            "fine_tuned_from": embedder.sha256 if settings.fine_tune else None,
             "settings": asdict(settings),
             "training_people": int(np.unique(grids.person[split.training]).size),
             "training_images": int(split.training.size),
@@ -197,6 +225,16 @@ def train_head(
             "seconds": round(_seconds(folder / _LOG_FILE), 1),
             "versions": {**library_versions(), "keras": keras.__version__},
         },
+    )
+
+
+def _schedule(highest: float, settings: TrainingSettings) -> Any:
+    """A learning rate that rises in the beginning and falls to zero by a cosine."""
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        settings.epochs * settings.steps,
+        warmup_target=highest,
+        warmup_steps=max(1, round(_WARMUP * settings.epochs * settings.steps)),
     )
 
 
@@ -275,8 +313,9 @@ class PairBatches(keras.utils.PyDataset):
         """The batch of a number.
 
         Returns:
-            "first" and "second" (N, h, w, C) float16 grids; "teacher" (N,) float32 cosines; "identity" (N,)
-            int32, whom the first photo shows, -1 for people with a single photo.
+            "first" and "second" (N, h, w, C) float16 grids, or with fine-tuning (N, 112, 112, 3) uint8
+            images; "teacher" (N,) float32 cosines; "identity" (N,) int32, whom the first photo shows, -1 for
+            people with a single photo.
         """
         rng = np.random.default_rng([self._settings.seed, 2, self.first + index])
         genuine = self._settings.batch_pairs // 2
@@ -285,11 +324,17 @@ class PairBatches(keras.utils.PyDataset):
         )
         variants = rng.integers(0, self._settings.variants, pairs.shape)
         first, second = ((variants[:, side], pairs[:, side]) for side in (0, 1))
-        embeddings = self._grids.embeddings
+        embeddings, faces = self._grids.embeddings, self._grids.faces
+        if self._settings.fine_tune and faces is not None:
+            inputs = [_drawn(faces[rows], kinds, rng) for kinds, rows in (first, second)]
+            # No embeddings are kept of variants that are drawn anew: the photos' own stand for theirs.
+            first, second = ((np.zeros_like(rows), rows) for _, rows in (first, second))
+        else:
+            inputs = [self._grids.grids[side] for side in (first, second)]
         return (
             {
-                "first": self._grids.grids[first],
-                "second": self._grids.grids[second],
+                "first": inputs[0],
+                "second": inputs[1],
                 "teacher": np.einsum("nd,nd->n", embeddings[first], embeddings[second]),
                 "identity": np.array(
                     [self._class_of.get(int(person), -1) for person in self._grids.person[pairs[:, 0]]],
@@ -315,6 +360,20 @@ class PairBatches(keras.utils.PyDataset):
         usable = np.isfinite(rank[np.arange(count), best])
         second = candidates[np.arange(count), best]
         return np.stack([first[usable], second[usable]], axis=1)
+
+
+def _drawn(faces: NDArray[np.uint8], kinds: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A variant of each of (N, 112, 112, 3) faces, of the kinds given."""
+    return np.stack(
+        [
+            as_bytes(variant_of(face, kind, rng))
+            for face, kind in zip(_as_floats(faces), kinds.tolist(), strict=True)
+        ]
+    )
+
+
+def _as_floats(faces: NDArray[np.uint8]) -> FloatArray:
+    return faces.astype(np.float32) / np.float32(255)
 
 
 class MarginClassifier(layers.Layer):
@@ -362,19 +421,42 @@ class MarginClassifier(layers.Layer):
 class XcosTrainer(keras.Model):
     """A head with its losses: the squared error to the teacher's cosine, and the identification loss.
 
+    With a backbone there is a third: the squared error of its own cosine to the teacher's. It keeps the
+    embeddings what they were while the grids move, and trains what stands between the two.
+
+    Attributes:
+        head: The head.
+        backbone: The network that is trained with it, or None.
+        backbone_optimizer: What trains that network.
+
     Args:
         head: The head to train.
         classes: How many people the identification loss tells apart.
         settings: How.
+        backbone: The network to train with it; where None, batches are of grids.
     """
 
-    def __init__(self, head: XcosHead, classes: int, settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        head: XcosHead,
+        classes: int,
+        settings: TrainingSettings,
+        backbone: TrainableBackbone | None = None,
+    ) -> None:
         super().__init__(name="xcos_training")
         self.head = head
+        self.backbone = backbone
         self._weight = 0.0 if settings.identification == "none" else settings.identification_weight
-        self._means = {
-            name: keras.metrics.Mean(name=name) for name in ("loss", "teacher_loss", "identity_loss")
-        }
+        losses = ["loss", "teacher_loss", "identity_loss"]
+        if backbone is not None:
+            losses.append("cosine_loss")
+            # Not `compile`'s: Keras keeps one optimizer for all of a model's variables. As an attribute, its
+            # state is saved with the model.
+            self.backbone_optimizer = keras.optimizers.SGD(
+                _schedule(settings.backbone_learning_rate, settings), momentum=_MOMENTUM
+            )
+            self.backbone_optimizer.build(backbone.trainable_variables)
+        self._means = {name: keras.metrics.Mean(name=name) for name in losses}
         if self._weight:
             self.classifier = MarginClassifier(classes, settings.identification, name="classifier")
             height, width = head.grid_shape[:2]
@@ -386,22 +468,42 @@ class XcosTrainer(keras.Model):
         """The running means of an epoch."""
         return list(self._means.values())
 
+    @property
+    def head_variables(self) -> list[Any]:
+        """What is trained of the head and the classifier."""
+        tuned = set() if self.backbone is None else {id(one) for one in self.backbone.trainable_variables}
+        return [variable for variable in self.trainable_variables if id(variable) not in tuned]
+
     def train_step(self, data: tuple[dict[str, Any]]) -> dict[str, Any]:
         """One batch of `PairBatches`."""
         (batch,) = data
         with tf.GradientTape() as tape:
-            first, second = (
-                self.head.projection(tf.cast(batch[side], tf.float32)) for side in ("first", "second")
-            )
+            grids, cosine_loss = self._grids(batch)
+            first, second = (self.head.projection(side) for side in grids)
             similarity = self.head.compare(first, second, training=True)["similarity"]
             teacher_loss = ops.mean(ops.square(similarity - batch["teacher"]))
             identity_loss = self._identity_loss(first, batch["identity"])
-            loss = teacher_loss + self._weight * identity_loss
-        variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+            loss = teacher_loss + self._weight * identity_loss + cosine_loss
+        variables = self.head_variables
+        tuned = [] if self.backbone is None else self.backbone.trainable_variables
+        gradients, tuned_gradients = tape.gradient(loss, (variables, tuned))
+        self.optimizer.apply(gradients, variables)
+        if tuned:
+            self.backbone_optimizer.apply(tuned_gradients, tuned)
+            self._means["cosine_loss"].update_state(cosine_loss)
         for name, value in (("loss", loss), ("teacher_loss", teacher_loss), ("identity_loss", identity_loss)):
             self._means[name].update_state(value)
         return {name: mean.result() for name, mean in self._means.items()}
+
+    def _grids(self, batch: dict[str, Any]) -> tuple[list[Any], Any]:
+        """Both sides' grids, and how far the backbone's own cosine is from the teacher's."""
+        sides = [tf.cast(batch[side], tf.float32) for side in ("first", "second")]
+        if self.backbone is None:
+            return sides, tf.constant(0.0)
+        grids, embeddings = self.backbone.grids_and_embeddings(tf.concat(sides, axis=0) / 255)
+        first, second = tf.split(embeddings, 2)
+        cosines = tf.reduce_sum(first * second, axis=1)
+        return tf.split(grids, 2), tf.reduce_mean(tf.square(cosines - batch["teacher"]))
 
     def _identity_loss(self, projected: Any, identity: Any) -> Any:
         if not self._weight:
@@ -411,6 +513,12 @@ class XcosTrainer(keras.Model):
         features = tf.boolean_mask(tf.reshape(projected, (-1, self.classifier.kernel.shape[0])), known)
         losses = self.classifier(features, tf.boolean_mask(identity, known))
         return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
+
+
+def _trained(trainer: XcosTrainer) -> keras.Model:
+    """What holds the result of the training: the head, or the whole trainer with its backbone."""
+    # No property of the trainer: Keras looks for weights in all of them, and would not come to an end.
+    return trainer.head if trainer.backbone is None else trainer
 
 
 class _Validation(keras.callbacks.Callback):
@@ -431,7 +539,7 @@ class _Validation(keras.callbacks.Callback):
         self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        given, teacher = self._similarities(self.model.head)
+        given, teacher, own = self._similarities(self.model)
         error = float(np.mean((given - teacher) ** 2))
         found = {
             "val_teacher_loss": error,
@@ -439,24 +547,26 @@ class _Validation(keras.callbacks.Callback):
             "val_accuracy": fold_accuracy(1 - given, self._genuine, _VALIDATION_FOLDS).mean,
             "val_teacher_accuracy": fold_accuracy(1 - teacher, self._genuine, _VALIDATION_FOLDS).mean,
         }
+        if self.model.backbone is not None:
+            found["val_cosine_loss"] = float(np.mean((own - teacher) ** 2))
+            found["val_backbone_accuracy"] = fold_accuracy(1 - own, self._genuine, _VALIDATION_FOLDS).mean
         if logs is not None:
             logs.update(found, seconds=time.monotonic() - self._start)
         least = json.loads(self.note.read_bytes())["val_teacher_loss"] if self.note.is_file() else np.inf
         if error < least:
-            self.model.head.save_weights(self.weights)
+            _trained(self.model).save_weights(self.weights)
             rounded = {name: round(value, 6) for name, value in found.items()}
             write_whole(self.note, f"{json.dumps({'epoch': epoch + 1, **rounded})}\n".encode())
 
-    def _similarities(self, head: XcosHead) -> tuple[FloatArray, FloatArray]:
+    def _similarities(self, trainer: XcosTrainer) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Of each pair: the head's similarity, the teacher's cosine, the present backbone's cosine."""
+        head = trainer.head
         rows, places = np.unique(self._pairs, return_inverse=True)
-        projected = np.concatenate(
-            [
-                np.asarray(
-                    head.projection(self._grids.grids[0, rows[start : start + _AT_ONCE]].astype(np.float32))
-                )
-                for start in range(0, len(rows), _AT_ONCE)
-            ]
-        )
+        parts = [
+            self._projected(trainer, rows[start : start + _AT_ONCE])
+            for start in range(0, len(rows), _AT_ONCE)
+        ]
+        projected, vectors = (np.concatenate(part) for part in zip(*parts, strict=True))
         first, second = places.reshape(self._pairs.shape).T
         given = np.concatenate(
             [
@@ -470,7 +580,15 @@ class _Validation(keras.callbacks.Callback):
         )
         embeddings = self._grids.embeddings[0]
         teacher = np.einsum("nd,nd->n", embeddings[self._pairs[:, 0]], embeddings[self._pairs[:, 1]])
-        return given, teacher
+        return given, teacher, np.einsum("nd,nd->n", vectors[first], vectors[second])
+
+    def _projected(self, trainer: XcosTrainer, rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        """What the head compares of some photos, and their embeddings."""
+        if trainer.backbone is None or self._grids.faces is None:
+            grids, embeddings = self._grids.grids[0, rows].astype(np.float32), self._grids.embeddings[0, rows]
+        else:
+            grids, embeddings = trainer.backbone.grids_and_embeddings(_as_floats(self._grids.faces[rows]))
+        return np.asarray(trainer.head.projection(grids)), np.asarray(embeddings)
 
 
 def _validation_pairs(
