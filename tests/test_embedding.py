@@ -265,25 +265,6 @@ class TestWrongFolders:
             SavedModelEmbedder(folder).embed(images)
 
 
-# A model of ArcFaceOctupletLoss's kind: ResNet50, flatten, dense 512, batch norm, exported by Keras 2 with
-# the slots of its optimizer.
-STAND_IN = """
-import sys
-import numpy as np
-import tf_keras as keras
-keras.utils.set_random_seed(0)
-image = keras.Input((112, 112, 3), name="input_1")
-x = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=image).output
-x = keras.layers.BatchNormalization()(keras.layers.Dense(512)(keras.layers.Flatten()(x)))
-model = keras.Model(image, x)
-model.compile(keras.optimizers.legacy.SGD(1e-3, momentum=0.9), "mse")
-rng = np.random.default_rng(0)
-model.fit(rng.random((4, 112, 112, 3)), rng.random((4, 512)), verbose=0)
-model.save(sys.argv[1] + "/Octuplet.tf", save_format="tf")
-images = rng.random((3, 112, 112, 3)).astype("float32")
-np.savez(sys.argv[1] + "/expected.npz", images=images, embeddings=model.predict(images, verbose=0))
-"""
-
 # None in sys.modules makes an import fail as if the package were not there.
 WITHOUT_TF_KERAS = """
 import sys
@@ -298,24 +279,6 @@ except AttributeError as error:
 expected = np.load(sys.argv[2])
 print("embeddings", repr(SavedModelEmbedder(sys.argv[1]).embed(expected["images"])[0, :3].tolist()))
 """
-
-
-@pytest.fixture(scope="module")
-def octuplet_folder(tmp_path_factory):
-    pytest.importorskip("tf_keras")
-    folder = tmp_path_factory.mktemp("stand-in")
-    subprocess.run([sys.executable, "-c", STAND_IN, folder], check=True, timeout=300, capture_output=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stand_in(octuplet_folder):
-    return SavedModelEmbedder(octuplet_folder / "Octuplet.tf")
-
-
-@pytest.fixture(scope="module")
-def expected(octuplet_folder):
-    return np.load(octuplet_folder / "expected.npz")
 
 
 class TestStandInForArcFaceOctupletLoss:

@@ -1,15 +1,11 @@
 """Models with trainable weights: which these are, that training moves them, and that they can be kept."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_embedding import STAND_IN
 
-from xfv_demo import SavedModelEmbedder, XfvError, load_embedder
+from xfv_demo import SavedModelEmbedder, XfvError
 from xfv_demo.assets import folder_sha256
 from xfv_demo.errors import ModelError
 from xfv_demo.similarity import cosine_distance
@@ -62,15 +58,10 @@ def train(backbone, images, steps=20):
     return [float(step()) for _ in range(steps)]
 
 
-@pytest.fixture(scope="module", params=["mobilefacenet", "stand-in"])
-def origin(request, tmp_path_factory):
+@pytest.fixture(scope="module", params=["embedder", "stand_in"])
+def origin(request):
     """The bundled model, and one of ArcFaceOctupletLoss's kind."""
-    if request.param == "mobilefacenet":
-        return load_embedder("mobilefacenet")
-    pytest.importorskip("tf_keras")
-    folder = tmp_path_factory.mktemp("stand-in")
-    subprocess.run([sys.executable, "-c", STAND_IN, folder], check=True, timeout=300, capture_output=True)
-    return SavedModelEmbedder(folder / "Octuplet.tf")
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")

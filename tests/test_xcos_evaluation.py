@@ -131,9 +131,6 @@ def test_a_head_is_trained_and_found(people, cache, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "shows someone whom the head was trained on" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    # A second training of the same kind finds its grids and its result.
-    again = run("train-xcos", "--data", people, *QUICK, cache=cache, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
     # Another one does not overwrite it.
     other = run("train-xcos", "--data", people, *QUICK, "--seed", 5, cache=cache, cwd=tmp_path)
     assert other.returncode == 2
@@ -208,7 +205,7 @@ def test_the_shipped_head_is_measured_on_a_set_of_its_own(people, cache, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out" / "mobilefacenet-pairs-xcos.json").read_text())
-    assert report["genuine"] + report["impostor"] + report["failed"] == 45 - 15
+    assert report["genuine"] + report["impostor"] + report["failed"] == 45
     assert report["trained_on"] == 0
     assert report["checked"]
     assert report["correlations"]["all"] > 0.97
@@ -235,5 +232,5 @@ class TestShippedHead:
             xcos, 1 - plain.distances, pairs.genuine, pairs.folds, np.random.default_rng(0)
         )
         assert correlations.all >= 0.97
-        # Three of 300 pairs, in either direction; the full run has the number.
-        assert quality.mean >= cosine.mean - 0.01
+        # Not accuracy: a threshold that is chosen on 150 pairs lies anywhere in the gap between the classes.
+        assert quality.eer <= cosine.eer + 0.01
