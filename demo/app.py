@@ -18,7 +18,7 @@ import typer
 
 from demo import scripts, sheet
 from demo.endpoints import add_endpoints
-from demo.handlers import WAITING, Handlers, Places
+from demo.handlers import WAITING, Handlers, Places, visibility
 from demo.photo_input import PhotoInput
 from demo.privacy import Deletion, banner_html, hosted
 from demo.service import VerificationService
@@ -148,7 +148,7 @@ def build_app(
         with gr.Row(elem_classes="verdict-row"):
             verdict = gr.HTML(sheet.empty_verdict_html())
             scale = gr.HTML(sheet.scale_html(None), js_on_load=scripts.MOVE_THRESHOLD)
-        gr.HTML("<h2>Why</h2>")
+        gr.HTML(sheet.WHY)
         with gr.Row(elem_classes="why"):
             with gr.Row(elem_classes="maps"):
                 with gr.Column(elem_classes="subjects"):
@@ -157,6 +157,7 @@ def build_app(
                 methods = {
                     method: gr.HTML(
                         sheet.method_html(method, explainer.title, WAITING),
+                        visible=visibility(method in DEFAULT_METHODS),
                         js_on_load=scripts.CHOOSE_VIEW,
                     )
                     for method, explainer in EXPLAINERS.items()
@@ -194,14 +195,18 @@ def build_app(
                 )
             with gr.Row():
                 chosen = gr.CheckboxGroup(
-                    [(explainer.title, method) for method, explainer in EXPLAINERS.items()],
-                    value=[method for method in DEFAULT_METHODS if method in EXPLAINERS],
+                    [
+                        (sheet.method_in_words(method, explainer.title), method)
+                        for method, explainer in EXPLAINERS.items()
+                    ],
+                    value=list(DEFAULT_METHODS),
                     label="Explain by",
+                    elem_classes="methods",
                 )
+            with gr.Row():
                 palette = gr.Dropdown(
                     [(one.name, key) for key, one in PALETTES.items()], value="piyg", label="Colours"
                 )
-            with gr.Row():
                 patch_sizes = gr.CheckboxGroup(
                     list(PATCH_SIZES), value=list(PATCH_SIZES), label="Occlusion: patch sizes, pixels"
                 )
@@ -314,6 +319,9 @@ def _wire(
     model, calibration, precision = settings[:3]
     # Another model has other calibrations.
     model.change(lambda: "", None, [calibration], **at_once)
+    settings[3].change(
+        handlers.methods_chosen, [session, settings[3]], list(places.methods.values()), **at_once
+    )
     gr.on(
         [page.load, timer.tick, model.change, calibration.change, precision.change],
         handlers.status,

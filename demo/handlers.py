@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 import numpy as np
@@ -30,8 +30,9 @@ from xfv_demo.images import read_photo
 from xfv_demo.types import AlignedFace
 from xfv_demo.verification import Verifier
 
-# Which methods are done first: those that take a fraction of a second.
-_QUICK = ("xssab",)
+# Those that take a fraction of a second are done first; then what shows most on the way to its end. A method
+# that is not named here comes last.
+_WORK_ORDER = ("xssab", "grid", "xcos", "occlusion", "corrrise", "fggb")
 
 # Updates of the page come at least this far apart, in seconds, unless the work has gone on by this share:
 # then the map is worth a look however fast the machine is.
@@ -255,15 +256,18 @@ class Handlers:
         }
 
     def _verdict_arrived(self, session: Session) -> dict[Any, Any]:
-        places, methods = self._places, session.asked.methods
+        places, methods = self._places, _in_work_order(session.asked.methods)
         verification, calibration = session.verification, session.calibration
         if verification is None:
             return {}
         waiting = {
-            place: sheet.method_html(
-                method,
-                EXPLAINERS[method].title,
-                "comes next" if method in methods else "off, see Settings",
+            place: gr.HTML(
+                sheet.method_html(
+                    method,
+                    EXPLAINERS[method].title,
+                    "comes next" if method in methods[:1] else "comes later",
+                ),
+                visible=visibility(method in methods),
             )
             for method, place in places.methods.items()
         }
@@ -290,7 +294,7 @@ class Handlers:
         if verifier is None or verification is None:
             return
         done: dict[str, MethodResult] = {}
-        for method in sorted(methods, key=lambda one: one not in _QUICK):
+        for method in _in_work_order(methods):
             options = {}
             if method == "occlusion":
                 options = {**session.asked.occlusion, "cache": session.embeddings}
@@ -319,8 +323,12 @@ class Handlers:
                     }
             except ModelError as error:
                 # Of a model that lacks what one method needs, the others may still tell.
-                title = EXPLAINERS[method].title
-                yield {places.methods[method]: sheet.method_html(method, title, str(error))}
+                session.problems[method] = str(error)
+                yield {
+                    places.session: session,
+                    places.methods[method]: self._method(session, method),
+                    places.command: command_line(session),
+                }
 
     def stopped(self, session: Session) -> dict[Any, Any]:
         """After Stop: what is there stays, and says how far it got."""
@@ -337,7 +345,7 @@ class Handlers:
             **{
                 place: sheet.method_html(method, EXPLAINERS[method].title, "not computed")
                 for method, place in self._places.methods.items()
-                if method not in session.results
+                if method not in session.results and method not in session.problems
             },
         }
 
@@ -357,6 +365,14 @@ class Handlers:
             return session, sheet.empty_verdict_html()
         words = sheet.verdict_html(session.verification, session.calibration, session.threshold)
         return session, words
+
+    def methods_chosen(self, session: Session, methods: list[str]) -> dict[Any, Any]:
+        """Makes room for the methods that will be asked for, and keeps what there is of those before."""
+        shown = {*methods, *session.results, *session.problems}
+        return {
+            place: gr.HTML(visible=visibility(method in shown))
+            for method, place in self._places.methods.items()
+        }
 
     def view_chosen(self, method: str) -> Callable[..., tuple[Session, str]]:
         """What shows another view of a method's maps."""
@@ -395,6 +411,7 @@ class Handlers:
             session.results.get(method),
             session.views.get(method),
             session.look,
+            problem=session.problems.get(method),
         )
 
     # Models and leaving -------------------------------------------------------------------------------------
@@ -455,6 +472,16 @@ class Handlers:
     def _remember(self, session: Session, request: gr.Request) -> None:
         if request.session_hash:
             self._sessions[request.session_hash] = session
+
+
+def visibility(shown: bool) -> bool | Literal["hidden"]:
+    """What Gradio is to be told of a place: hidden rather than left out, so that its script lives on."""
+    return shown or "hidden"
+
+
+def _in_work_order(methods: Sequence[str]) -> list[str]:
+    """The methods, those first that take least."""
+    return sorted(methods, key=lambda one: (*_WORK_ORDER, one).index(one))
 
 
 def choice_of(model: str, precision: Precision, calibration: str) -> Choice:
@@ -531,7 +558,9 @@ def command_line(session: Session) -> str:
         return ""
     model = verification.model if choice.model == "auto" else choice.model
     words = ["python", "-m", "xfv_demo", "explain", *session.asked.paths, "--out", "explanation"]
-    words += ["--methods", ",".join(session.asked.methods), "--model", model]
+    # One that the model lacks something for would be an error there.
+    able = [method for method in session.asked.methods if method not in session.problems]
+    words += ["--methods", ",".join(able or session.asked.methods), "--model", model]
     if choice.dataset:
         words += ["--calibration", choice.dataset]
     if choice.method:
@@ -584,7 +613,7 @@ def write_zip(session: Session, folder: str) -> str | None:
 
 def _waiting_words(step: MethodResult, seconds: float) -> str:
     """Such as "occlusion, 38 %, about 2 s left", after so many seconds of it."""
-    line = f"{step.title.partition(' ')[0].lower()}, {100 * step.progress:.0f} %"
+    line = f"{sheet.short_name(step.title).lower()}, {100 * step.progress:.0f} %"
     if 0 < step.progress < 1:
         left = seconds * (1 - step.progress) / step.progress
         line += f", about {max(1, round(left))} s left"

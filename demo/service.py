@@ -182,3 +182,6 @@ class VerificationService:
             raise
         else:
             future.set_result(embedder)
+            # Takes seconds at first, and a few methods alone need it: comparing need not wait for it.
+            with suppress(ModelError):
+                _ = embedder.head

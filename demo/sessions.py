@@ -80,6 +80,7 @@ class Session:
         verifier: What gave the verdict.
         verification: The verdict.
         results: By method, the last step of its explanation.
+        problems: By method that the model cannot be explained by, a line that says why.
         asked: What the verdict and its maps were asked for with.
         run: How many verdicts there were.
         threshold: Where the visitor moved the threshold to; None where it was not moved.
@@ -99,6 +100,7 @@ class Session:
         self.verifier: Verifier | None = None
         self.verification: Verification | None = None
         self.results: dict[str, MethodResult] = {}
+        self.problems: dict[str, str] = {}
         self.asked = Asked()
         self.run = 0
         self.threshold: float | None = None
@@ -138,7 +140,7 @@ class Session:
     def begin(self, verifier: Verifier, verification: Verification, asked: Asked) -> None:
         """Takes a new verdict, and drops the maps of the last one."""
         self.verifier, self.verification, self.asked = verifier, verification, asked
-        self.results = {}
+        self.results, self.problems = {}, {}
         self.threshold = None
         self.run += 1
 
@@ -153,7 +155,7 @@ class Session:
             self.found.clear()
             self.picked.clear()
             self.verifier = self.verification = self.threshold = None
-            self.results = {}
+            self.results, self.problems = {}, {}
             if self._embeddings is not None:
                 self._embeddings.clear()
             for file in list(self.files):

@@ -19,9 +19,18 @@ from demo.sessions import LETTERS, Letter, Look
 from xfv_demo.assets import assets_folder
 from xfv_demo.calibration import Calibration
 from xfv_demo.explainers.base import View
-from xfv_demo.explaining import MethodResult
-from xfv_demo.regions import FACE_REGIONS, REGION_GROUPS, region_at, region_evidence, summary
-from xfv_demo.rendering import PALETTES, colour_map, enlarge, map_on_photo, png_data_uri, shared_scale
+from xfv_demo.explaining import MethodResult, view_summary
+from xfv_demo.regions import FACE_REGIONS, REGION_GROUPS, RegionEvidence, region_at, region_evidence
+from xfv_demo.rendering import (
+    PALETTES,
+    WEIGHT_ENDS,
+    WEIGHTS,
+    colour_map,
+    enlarge,
+    map_on_photo,
+    png_data_uri,
+    shared_scale,
+)
 from xfv_demo.types import AlignedFace, FloatArray, Verification
 
 # Sides of the pictures in pixels: of a map that is still growing, and of one that is there to stay.
@@ -57,7 +66,31 @@ was hidden speaks for the same person. It asks the model alone, and takes second
 fine-grained, and noisier.</li>
 <li>Both photos of a method have one scale, so their colours compare; those of two methods do not.</li>
 <li>A map tells what this model looked at. It does not tell who the people are, and methods may disagree.</li>
-</ul></section>"""
+</ul><details><summary>The other four methods</summary><ul>
+<li><b>Grid cells</b>: the network's last features lie on a grid, and the similarity is a sum over its cells.
+The map is that sum, exact; but a cell sees much of the face around it.</li>
+<li><b>Local cosines</b> (xCos): a small trained head compares the faces cell by cell, and weighs each cell.
+Its answer is near the model's own, not equal. <b class="weight">Purple</b> is that weight, whichever way the
+cell speaks.</li>
+<li><b>Random masks</b> (CorrRISE): many patches are hidden at random; what goes with a high similarity when
+it can be seen speaks for.</li>
+<li><b>Feature-guided gradient</b> (FGGB): as the gradient, but each number of the embedding by itself, by how
+much it speaks for or against. Where all look at the same places, a map may have one colour alone.</li>
+</ul></details></section>"""
+
+WHY = (
+    '<h2>Why</h2><p class="hint">Which methods explain it is chosen in Settings, at the foot of the page.</p>'
+)
+
+# What a method does and how long it takes with the bundled model on two cores, in a few words.
+_METHOD_WORDS = {
+    "occlusion": ("hides one patch after another", "some seconds"),
+    "xssab": ("pixels that would move the verdict", "under a second"),
+    "grid": ("the similarity as an exact sum", "at once"),
+    "xcos": ("a trained head, place by place", "at once"),
+    "fggb": ("every dimension traced back", "ten seconds or so"),
+    "corrrise": ("many patches hidden at random", "some seconds"),
+}
 
 FOOT = (
     "<p>For research and teaching. How well a model does on LFW says nothing on its fitness for decisions "
@@ -365,6 +398,21 @@ def aligned_html(verification: Verification | None = None) -> str:
 # The maps ---------------------------------------------------------------------------------------------------
 
 
+def method_in_words(method: str, title: str) -> str:
+    """A method to choose: its title, what it does, and how long it takes.
+
+    Args:
+        method: The method's key.
+        title: What people call it.
+    """
+    return ": ".join([title, *filter(None, [", ".join(_METHOD_WORDS.get(method, ()))])])
+
+
+def short_name(title: str) -> str:
+    """A method's title without the name of its paper."""
+    return title.partition(" (")[0]
+
+
 def chosen_view(result: MethodResult, key: str | None) -> View:
     """The view that a visitor chose, else the method's first."""
     views = result.views
@@ -379,6 +427,8 @@ def method_html(
     result: MethodResult | None = None,
     view: str | None = None,
     look: Look | None = None,
+    *,
+    problem: str | None = None,
 ) -> str:
     """One method's maps of both photos, the switch between its views, and what they say in words.
 
@@ -390,17 +440,20 @@ def method_html(
         result: What the method gives, so far or in the end.
         view: The key of the view that the visitor chose.
         look: How to draw.
+        problem: Why the method cannot explain this model, in one line.
     """
-    if verification is None or result is None:
+    if problem is not None or verification is None or result is None:
+        words = html.escape(waiting if problem is None else "not for this model")
         figures = "".join(
-            f'<figure><div class="place"><span>{html.escape(waiting)}</span></div>'
-            f"<figcaption>{letter}</figcaption></figure>"
+            f'<figure><div class="place"><span>{words}</span></div><figcaption>{letter}</figcaption></figure>'
             for letter in LETTERS
         )
-        coming = (
-            '<p class="view-label">&nbsp;</p><p class="sentence empty">Which parts of the faces speak for or '
-            "against a match.</p>"
+        sentence = (
+            '<p class="sentence empty">Which parts of the faces speak for or against a match.</p>'
+            if problem is None
+            else f'<p class="sentence problem" role="status">{html.escape(_sentence(problem))}</p>'
         )
+        coming = f'<p class="view-label">&nbsp;</p>{sentence}'
         empty_switch = '<p class="views-place">&nbsp;</p>'
         return _method_section(method, title, empty_switch, figures, coming, regions_html())
     shown = chosen_view(result, view)
@@ -411,19 +464,21 @@ def method_html(
         f'alt="{html.escape(_map_in_words(title, shown, letter))}"><figcaption>{letter}</figcaption></figure>'
         for letter, picture in zip(LETTERS, _drawn(verification, shown, look, size), strict=True)
     )
-    told = summary(*(region_evidence(values) for values in shown.maps))
-    sentence = (
-        f'<p class="view-label">{html.escape(shown.label)}</p><p class="sentence">{html.escape(told)}</p>'
-    )
+    label = html.escape(shown.label) if shown.is_evidence else _weights_legend(look)
+    # A number keeps its percent sign.
+    told = html.escape(view_summary(shown)).replace(" %", "\N{NO-BREAK SPACE}%")
+    sentence = f'<p class="view-label">{label}</p><p class="sentence">{told}</p>'
     return _method_section(
         method, title, _switch_html(method, result, shown), figures, sentence, regions_html(shown)
     )
 
 
 def _method_section(method: str, title: str, switch: str, figures: str, sentence: str, regions: str) -> str:
+    name, paper = short_name(title), title.partition(" (")[2].rstrip(")")
+    heading = html.escape(name) + (f" <small>{html.escape(paper)}</small>" if paper else "")
     return (
         f'<section class="method" data-method="{method}" aria-label="{html.escape(title)}">'
-        f'<h3>{html.escape(title)}</h3>{switch}<div class="pair">{figures}</div>'
+        f'<h3>{heading}</h3>{switch}<div class="pair">{figures}</div>'
         f'<div class="words">{sentence}{regions}</div></section>'
     )
 
@@ -440,12 +495,20 @@ def _switch_html(method: str, result: MethodResult, shown: View) -> str:
     return f'<fieldset class="views"><legend class="unseen">Which map</legend>{options}</fieldset>'
 
 
+def _weights_legend(look: Look) -> str:
+    """What the colours mean of a view that is no evidence, for which the legend beside the maps is not."""
+    little, much = WEIGHT_ENDS
+    bar = png_data_uri(_bar(look, WEIGHTS))
+    return f'<span class="weights"><span>{little}</span><img src="{bar}" alt=""><span>{much}</span></span>'
+
+
 def _drawn(verification: Verification, view: View, look: Look, size: int) -> list[FloatArray]:
     scale = shared_scale(*view.maps, percentile=view.percentile)
+    palette = look.palette if view.is_evidence else WEIGHTS
     pictures = []
     for face, values in zip((verification.probe, verification.reference), view.maps, strict=True):
         if look.shown == "raw":
-            pictures.append(colour_map(enlarge(values, size), scale=scale, palette=look.palette))
+            pictures.append(colour_map(enlarge(values, size), scale=scale, palette=palette))
             continue
         strength = look.strength * (_MOST_OPAQUE if look.shown == "alpha" else 1)
         pictures.append(
@@ -453,7 +516,7 @@ def _drawn(verification: Verification, view: View, look: Look, size: int) -> lis
                 face.aligned,
                 values,
                 scale=scale,
-                palette=look.palette,
+                palette=palette,
                 blend=look.shown,
                 strength=strength,
                 size=size,
@@ -467,27 +530,33 @@ def _map_in_words(title: str, view: View, letter: str) -> str:
     evidence = sorted(region_evidence(values, REGION_GROUPS), key=lambda one: -one.share)
     if not evidence[0].share:
         return f"{title}, {view.label}, photo {letter}: the map is zero everywhere"
-    first = ", ".join(f"{one.region.name} {_signed(one.net_share)}" for one in evidence[:3])
-    return f"{title}, {view.label}, photo {letter}. Most evidence: {first}"
+    first = ", ".join(f"{one.region.name} {_share(one, view)}" for one in evidence[:3])
+    what = "evidence" if view.is_evidence else "weight"
+    return f"{title}, {view.label}, photo {letter}. Most {what}: {first}"
 
 
 def regions_html(view: View | None = None) -> str:
     """Where a view's evidence lies, by regions of the face: what speaks for, less what speaks against.
 
+    Of weights, where they lie.
+
     Args:
         view: Of a method; None for the numbers' places.
     """
+    weights = view is not None and not view.is_evidence
+    what = "weight" if weights else "evidence"
+    meaning = "" if weights else ": plus speaks for the same person, minus against"
     columns = [region_evidence(values, REGION_GROUPS) for values in view.maps] if view else []
     rows = "".join(
         f'<tr><th scope="row">{html.escape(region.name.removeprefix("the "))}</th>'
-        + "".join(f"<td>{_signed(column[index].net_share)}</td>" for column in columns)
+        + "".join(f"<td>{_share(column[index], view)}</td>" for column in columns)
         + ("" if columns else "<td>\N{EN DASH}</td><td>\N{EN DASH}</td>")
         + "</tr>"
         for index, region in enumerate(REGION_GROUPS)
     )
     return (
-        '<table class="regions"><caption class="unseen">Share of the evidence by region: plus speaks for the '
-        'same person, minus against</caption><thead><tr><th scope="col">share of the evidence</th>'
+        f'<table class="regions"><caption class="unseen">Share of the {what} by region{meaning}</caption>'
+        f'<thead><tr><th scope="col">share of {what}</th>'
         f'<th scope="col">A</th><th scope="col">B</th></tr></thead><tbody>{rows}</tbody></table>'
     )
 
@@ -507,16 +576,19 @@ def answer_html(letter: str, x: float, y: float, shown: Sequence[tuple[str, View
     for title, view in shown:
         values = view.maps.probe if letter == "A" else view.maps.reference
         one = region_evidence(values)[index]
-        word = (
-            "speaks for" if one.net_share > 0 else "speaks against" if one.net_share < 0 else "says nothing"
+        name, share = (
+            html.escape(short_name(title).lower()),
+            f"<b>{100 * one.share:.0f}\N{NO-BREAK SPACE}%</b>",
         )
-        told.append(
-            f"{html.escape(title.partition(' ')[0].lower())}: <b>{100 * one.share:.0f} %</b> of the evidence "
-            f"lies here and, on balance, {word} ({_signed(one.net_share)})"
-        )
+        if not view.is_evidence:
+            told.append(f"{name}, {html.escape(view.label)}: {share} of the weight")
+            continue
+        whole = round(100 * one.net_share)
+        word = "speaks for" if whole > 0 else "speaks against" if whole < 0 else "says nothing"
+        told.append(f"{name}: {share} of the evidence; on balance it {word} ({_signed(one.net_share)})")
     place = f"{region.name[:1].upper()}{region.name[1:]} in photo {letter}"
-    words = "; ".join(told) or "no map yet"
-    return f'<p class="answer" role="status"><b>{html.escape(place)}</b> {words}.</p>'
+    lines = "".join(f"<span>{line}</span>" for line in told) or "no map yet"
+    return f'<p class="answer" role="status"><b>{html.escape(place)}</b> {lines}</p>'
 
 
 def empty_answer_html() -> str:
@@ -534,12 +606,7 @@ def legend_html(look: Look) -> str:
         look: How maps are drawn.
     """
     palette = PALETTES[look.palette]
-    ramp = np.repeat(np.linspace(-1, 1, 256, dtype=np.float32)[None], 16, axis=0)
-    if look.shown == "raw":
-        bar = colour_map(ramp, scale=1, palette=look.palette)
-    else:
-        grey = np.full((*ramp.shape, 3), 0.6, np.float32)
-        bar = map_on_photo(grey, ramp, scale=1, palette=look.palette, blend=look.shown)
+    bar = _bar(look, look.palette)
     against = f"<b>{palette.colour_against}</b> speaks against" if palette.colour_against else ""
     favour = f"<b>{palette.colour_for}</b> speaks for the same person" if palette.colour_for else ""
     return (
@@ -548,11 +615,27 @@ def legend_html(look: Look) -> str:
     )
 
 
+def _bar(look: Look, palette: str) -> FloatArray:
+    """A palette's colours, as they are on the faces."""
+    ramp = np.repeat(np.linspace(0 if palette == WEIGHTS else -1, 1, 256, dtype=np.float32)[None], 16, axis=0)
+    if look.shown == "raw":
+        return colour_map(ramp, scale=1, palette=palette)
+    grey = np.full((*ramp.shape, 3), 0.6, np.float32)
+    return map_on_photo(grey, ramp, scale=1, palette=palette, blend=look.shown)
+
+
+def _share(one: RegionEvidence, view: View | None) -> str:
+    """Of evidence what is left on balance, with its sign; of weights the share alone."""
+    if view is None or view.is_evidence:
+        return _signed(one.net_share)
+    return f"{round(100 * one.share)}\N{NO-BREAK SPACE}%"
+
+
 def _signed(share: float) -> str:
     """A net share in whole percent, with its sign; a true minus, as wide as the plus."""
     whole = round(100 * share)
     sign = "+" if whole > 0 else "\N{MINUS SIGN}" if whole < 0 else ""
-    return f"{sign}{abs(whole)} %"
+    return f"{sign}{abs(whole)}\N{NO-BREAK SPACE}%"
 
 
 # Waiting ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from xfv_demo.cli import app
@@ -258,12 +259,27 @@ class TestExplain:
         refused(run_here("explain", *PAIR, "--out", "out", *words), "xssab.png", "a folder has this name")
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["xssab.png"]
 
-    def test_the_default_methods_are_all(self, run):
+    def test_help_names_all_methods_and_those_of_the_default(self):
         from xfv_demo import EXPLAINERS
         from xfv_demo.explaining import DEFAULT_METHODS
 
-        assert set(DEFAULT_METHODS) == set(EXPLAINERS)
-        assert f"[default: {','.join(DEFAULT_METHODS)}]" in " ".join(run("explain", "--help").stdout.split())
+        explain = typer.main.get_command(app).commands["explain"]
+        (option,) = [one for one in explain.params if one.name == "methods"]
+        assert option.help.endswith(f": {', '.join(EXPLAINERS)}.")
+        assert option.default == ",".join(DEFAULT_METHODS)
+
+    def test_a_map_that_is_no_evidence_has_its_own_words(self, run_here, tmp_path):
+        done = run_here(
+            "explain", *PAIR, "--out", "out", "--model", "mobilefacenet", "--methods", "grid,xcos"
+        )
+        assert done.returncode == 0, done.stderr
+        names = sorted(path.name for path in (tmp_path / "out").iterdir())
+        assert names == ["figure.png", "grid.png", "maps.npz", "report.json", "xcos.png"]
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        for side in report["methods"]["xcos"]["regions"]["attention"].values():
+            assert all(shares["share"] == shares["net_share"] >= 0 for shares in side.values())
+        explanation = report["methods"]["xcos"]["explanations"]["xcos"]
+        assert set(explanation["numbers"]) == {"xcos"}
 
 
 class TestBench:
@@ -281,7 +297,15 @@ class TestBench:
                 speed.Timing(name, "by hand", 0.1, 0.2, total, 36, 500.0, 600.0, 0.9999)
                 for name, total in (("published", 50.0), ("OpenVINO", 4.0))
             )
-            return speed.SpeedReport(dict.fromkeys(models, timings), 2, "x86_64", {}, ("one thing: why",))
+            methods = (speed.MethodTiming("occlusion", "by hand", 0.1, 4.0, 36),)
+            return speed.SpeedReport(
+                dict.fromkeys(models, timings),
+                dict.fromkeys(models, methods),
+                2,
+                "x86_64",
+                {},
+                ("one thing: why",),
+            )
 
         monkeypatch.setattr(speed, "measure_speed", measure_speed)
         return asked
@@ -294,6 +318,7 @@ class TestBench:
         assert "Left out: one thing: why" in done.stdout
         document = json.loads((tmp_path / "new" / "speed.json").read_text())
         assert [one["speedup"] for one in document["models"]["a/folder"]] == [1, 12.5]
+        assert [one["of_occlusion"] for one in document["methods"]["a/folder"]] == [1]
 
     def test_measures_the_bundled_model_and_a_resnet(self, run_here, measured, tmp_path):
         assert run_here("bench").returncode == 0

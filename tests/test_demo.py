@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xfv_demo import EXPLAINERS
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"
 
@@ -246,6 +248,7 @@ def heights(page):
     """Where the parts of the sheet begin, in pixels from its top."""
     return page.evaluate(
         "[...document.querySelectorAll('.verdict-row, .maps section, .keep')]"
+        ".filter(part => part.checkVisibility())"
         ".map(part => Math.round(part.getBoundingClientRect().top + window.scrollY))"
     )
 
@@ -284,6 +287,31 @@ def test_what_is_shown_changes_without_computing_and_nothing_jumps(page):
     page.get_by_role("button", name="back to").click()
     page.get_by_role("heading", name="Different people").wait_for()
     assert re.search(r"1 in \d+ strangers pass", verdict.inner_text())
+
+
+def test_methods_are_chosen_in_settings_and_weights_have_their_own_legend(page):
+    assert not page.locator("[data-method=xcos]").is_visible()
+    page.get_by_text("Settings", exact=True).click()
+    offered = page.locator(".methods input[type=checkbox]")
+    assert offered.count() == len(EXPLAINERS)
+    page.get_by_role("checkbox", name=re.compile("^Occlusion")).uncheck()
+    for title in ("Grid cells", "Local cosines"):
+        page.get_by_role("checkbox", name=re.compile(f"^{title}")).check()
+    page.locator("[data-method=xcos]").wait_for()
+    page.locator("[data-method=occlusion]").wait_for(state="hidden")
+    compare(page, EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
+    wait_until_done(page)
+    for method in ("xssab", "grid", "xcos"):
+        assert maps_of(page, method).count() == 2
+    assert "--methods xssab,grid,xcos" in page.locator(".command textarea").input_value()
+    page.get_by_label("attention").check(force=True)
+    page.get_by_text("counts much").wait_for()
+    assert "share of weight" in page.locator("[data-method=xcos]").inner_text()
+    page.set_viewport_size({"width": 390, "height": 844})
+    switch = page.locator("[data-method=xcos] .views")
+    edges = switch.evaluate("box => [box, ...box.children].map(part => part.getBoundingClientRect().right)")
+    assert max(edges) <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_stop_stops_and_keeps_what_is_there(page):

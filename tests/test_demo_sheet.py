@@ -6,21 +6,33 @@ import html.parser
 import re
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
 
+import gradio as gr
+
 from demo import sheet
 from demo.cautions import cautions
-from demo.handlers import choice_of, command_line, find_faces, occlusion_settings, write_zip
+from demo.handlers import (
+    Handlers,
+    Places,
+    choice_of,
+    command_line,
+    find_faces,
+    occlusion_settings,
+    write_zip,
+)
 from demo.photo_input import UploadedPhoto
 from demo.privacy import Deletion, banner_html
 from demo.service import Choice, VerificationService
 from demo.sessions import Asked, FoundFaces, Look, Session
-from xfv_demo import Verifier, XfvError
+from xfv_demo import EXPLAINERS, Verifier, XfvError
 from xfv_demo.calibration import Calibration
+from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import MapPair, View
 from xfv_demo.explaining import stream_explanations
 from xfv_demo.types import AlignedFace, Face, Verification
@@ -202,6 +214,70 @@ def test_another_view_is_another_picture(explained):
     assert sheet.chosen_view(result, "no such view").key == result.views[0].key
 
 
+@pytest.fixture(scope="module")
+def weighed(embedder, aligned):
+    """A verdict on two example photos, and xCos's maps, of which one is no evidence."""
+    faces = [one_face(f"{name}.jpg", aligned=aligned[name]) for name in ("obama", "biden")]
+    verification = Verifier(embedder, None).compare(*faces)
+    (step,) = stream_explanations(embedder, verification, ["xcos"])
+    return verification, step
+
+
+@pytest.mark.parametrize("shown", ["published", "alpha", "raw"])
+def test_a_view_that_is_no_evidence_speaks_for_nothing(weighed, shown):
+    verification, result = weighed
+    texts = {
+        view.key: sheet.method_html(
+            "xcos", result.title, "", verification, result, view.key, Look("orange-blue", shown)
+        )
+        for view in result.views
+    }
+    for key, text in texts.items():
+        pictures = [given for tag, given in Balanced(text).tags if tag == "img"]
+        of_faces = [given for given in pictures if "data-side" in given]
+        assert [given["data-side"] for given in of_faces] == ["A", "B"]
+        weights = key == "attention"
+        assert all((". Most weight: " in given["alt"]) == weights for given in of_faces)
+        assert ("counts little counts much" in said(text)) == weights
+        assert ("share of weight" in said(text)) == weights
+        assert len(pictures) == 2 + weights
+    words = said(texts["attention"])
+    assert "speak" not in words
+    assert "evidence" not in words
+    assert "+" not in words
+
+
+def test_weights_have_their_own_colours_whatever_was_chosen(weighed):
+    verification, result = weighed
+    drawn = {
+        key: [
+            sheet.method_html("xcos", "xCos", "", verification, result, key, Look(palette))
+            for palette in ("piyg", "orange-blue", "greens")
+        ]
+        for key in ("cosine", "attention")
+    }
+    assert len(set(drawn["cosine"])) == 3
+    assert len(set(drawn["attention"])) == 1
+
+
+def test_of_a_place_weights_say_how_much_it_counts():
+    values = np.zeros((112, 112), np.float32)
+    values[45:58, 30:46] = 0.1
+    view = View("attention", "attention", MapPair(values, values), is_evidence=False)
+    answer = said(sheet.answer_html("A", 38 / 112, 52 / 112, [("Local cosines (xCos)", view)]))
+    assert "local cosines, attention:" in answer
+    assert "of the weight" in answer
+    assert "speaks" not in answer
+
+
+def test_every_method_is_offered_with_a_few_words():
+    for method, explainer in EXPLAINERS.items():
+        words = sheet.method_in_words(method, explainer.title)
+        assert re.fullmatch(re.escape(explainer.title) + ": [^,]+, .+", words)
+        assert f"<b>{sheet.short_name(explainer.title)}</b>" in sheet.HOW_TO_READ
+    assert sheet.method_in_words("my-own", "My own (2026)") == "My own (2026)"
+
+
 def test_regions_and_places_in_words():
     values = np.zeros((112, 112), np.float32)
     values[45:58, 30:46] = 1  # The eye on the image's left.
@@ -343,3 +419,102 @@ def test_a_model_that_fails_is_told_of(tmp_path):
     assert service.calibrations() == []
     with pytest.raises(XfvError, match=r"saved_model\.pb"):
         service.verifier()
+
+
+class NoGrid:
+    """A model that shows no feature grid: neither grid cells nor local cosines can explain it."""
+
+    name = "no grid"
+
+    def __init__(self, embedder):
+        self.embed, self.embedding_gradients = embedder.embed, embedder.embedding_gradients
+
+
+class NoHead(NoGrid):
+    """One that shows its grid, which no head was trained on and what follows is not affine."""
+
+    def __init__(self, embedder):
+        super().__init__(embedder)
+        self.feature_grid, self.grid_shape = embedder.feature_grid, embedder.grid_shape
+
+    @property
+    def head(self):
+        raise ModelError("it is not affine")
+
+
+class OneModel:
+    """A service whose model is there at once."""
+
+    def __init__(self, verifier):
+        self.verifier = lambda _choice=None: verifier
+        self.wait = lambda _choice, _seconds: True
+
+
+@pytest.fixture
+def places():
+    with gr.Blocks():
+        return Places(
+            session=gr.State(), photos={}, found={letter: gr.HTML() for letter in "AB"}, progress=gr.HTML(),
+            verdict=gr.HTML(), scale=gr.HTML(), aligned=gr.HTML(),
+            methods={method: gr.HTML() for method in EXPLAINERS},
+            answer=gr.HTML(), legend=gr.HTML(), stop=gr.Button(), download=gr.DownloadButton(),
+            command=gr.Textbox(),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        (NoGrid, {"grid": "no feature_grid and head", "xcos": "no feature_grid"}),
+        (NoHead, {"grid": "is not affine", "xcos": "There is no xCos head"}),
+    ],
+)
+def test_a_method_that_a_model_lacks_something_for_does_not_keep_the_others(
+    embedder, detector, examples, places, model, reasons
+):
+    handlers = Handlers(OneModel(Verifier(model(embedder), None, detector=detector)), places)
+    photos = [UploadedPhoto(str(examples / name), name) for name in ("obama.jpg", "biden.jpg")]
+    session, page = Session(), {}
+    asked = ["xcos", "grid", "xssab"]
+    visitor = SimpleNamespace(session_hash=None)
+    for update in handlers.compare(
+        session, *photos, "m", "", "float32", asked, [28], "black", "published", visitor
+    ):
+        page |= update
+    assert set(session.results) == {"xssab"}
+    assert set(session.problems) == set(reasons)
+    for method, reason in reasons.items():
+        words = said(page[places.methods[method]])
+        assert reason in words
+        assert "not for this model" in words
+    assert said(page[places.progress]) == "done"
+    assert "--methods xssab " in page[places.command]
+
+    # The reasons stay, whatever is done next.
+    for update in (handlers.stopped(session), handlers.look_changed(session, "alpha", 100, "piyg")):
+        assert places.methods["grid"] not in update
+    chosen = handlers.methods_chosen(session, ["occlusion"])
+    assert [method for method in EXPLAINERS if chosen[places.methods[method]].visible is True] == [
+        "occlusion", "xssab", "grid", "xcos",
+    ]  # fmt: skip
+    session.clear()
+    assert session.problems == {}
+
+
+def test_quick_methods_come_first(embedder, detector, examples, places):
+    handlers = Handlers(OneModel(Verifier(embedder, None, detector=detector)), places)
+    photos = [UploadedPhoto(str(examples / name), name) for name in ("obama.jpg", "biden.jpg")]
+    session, page, seen = Session(), {}, []
+    asked = ["occlusion", "xcos", "grid", "xssab"]
+    visitor = SimpleNamespace(session_hash=None)
+    for update in handlers.compare(
+        session, *photos, "m", "", "float32", asked, [28], "black", "published", visitor
+    ):
+        page |= update
+        if session.verification is not None:
+            seen += [method for method in asked if method in session.results and method not in seen]
+    assert seen == ["xssab", "grid", "xcos", "occlusion"]
+    # What is asked for keeps its order in the report.
+    assert list(session.results) == asked
+    assert page[places.download].interactive
+    session.clear()

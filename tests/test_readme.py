@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from xfv_demo import EXPLAINERS
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CARD = ROOT / "assets" / "models" / "mobilefacenet" / "README.md"
@@ -113,6 +115,18 @@ def test_speed_is_that_of_the_benchmark():
             told = row(README, f"{model}, {timing['procedure']}")
             seconds = [round(timing[name], 2) for name in ("first_map", "alike", "total")]
             assert told == [*seconds, round(timing["speedup"], 1), round(timing["agreement"], 5)]
+
+
+def test_times_of_methods_are_those_of_the_benchmark():
+    measured = json.loads((ROOT / "assets" / "results" / "speed.json").read_text())
+    assert set(measured["methods"]) == set(measured["models"])
+    for model, timings in measured["methods"].items():
+        for timing in timings:
+            told = row(README, f"{model}, {timing['method']}")
+            assert told == [round(timing[name], 2) for name in ("first_map", "total", "of_occlusion")]
+    methods = "|".join(EXPLAINERS)
+    rows = re.findall(rf"^\| \w+, ({methods}) \|", README.read_text(), re.MULTILINE)
+    assert len(rows) == sum(len(timings) for timings in measured["methods"].values())
 
 
 def test_the_card_names_the_files_that_are_there(report):

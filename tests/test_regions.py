@@ -14,6 +14,7 @@ from xfv_demo.regions import (
     region_at,
     region_evidence,
     summary,
+    weight_summary,
     whole_percentages,
 )
 
@@ -270,3 +271,44 @@ class TestSummary:
         groups = region_evidence(map_of(nose=1), REGION_GROUPS)
         with pytest.raises(ValueError, match="FACE_REGIONS"):
             summary(groups, groups)
+
+
+def weighed(probe, reference=None):
+    maps = probe, probe if reference is None else reference
+    return weight_summary(*(region_evidence(weights) for weights in maps))
+
+
+class TestWeightSummary:
+    """Of maps that say how much a place counts: they speak neither for nor against."""
+
+    def test_of_one_region(self):
+        assert weighed(map_of(nose=0.1)) == (
+            "The nose stands out in how much it counts (100 % of the weight)."
+        )
+        assert weighed(map_of(eyes=0.1)) == (
+            "The eyes stand out in how much they count (100 % of the weight)."
+        )
+
+    def test_three_to_one(self):
+        nose, mouth = MASKS["nose"].sum(), MASKS["mouth"].sum()
+        assert weighed(map_of(nose=3 / nose, mouth=1 / mouth)) == (
+            "The nose and the mouth stand out in how much they count (75 % and 25 % of the weight)."
+        )
+
+    def test_an_even_map_names_no_region(self):
+        assert weighed(np.ones((112, 112))) == "No region stands out in how much it counts."
+
+    def test_most_of_it_in_the_background(self):
+        assert weighed(map_of(rest=1)) == (
+            "No region stands out in how much it counts. "
+            "Most of the weight, 100 %, lies outside the face, in hair, ears or background."
+        )
+
+    def test_a_map_of_zeros_does_not_count(self):
+        assert weighed(map_of(nose=1), map_of()) == weighed(map_of(nose=1))
+        assert weighed(map_of()) == "The maps are zero everywhere: no region counts."
+
+    def test_needs_all_regions(self):
+        groups = region_evidence(map_of(nose=1), REGION_GROUPS)
+        with pytest.raises(ValueError, match="FACE_REGIONS"):
+            weight_summary(groups, groups)

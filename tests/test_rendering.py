@@ -19,6 +19,7 @@ from skimage.color import rgb2lab
 
 from xfv_demo.rendering import (
     PALETTES,
+    WEIGHTS,
     PairMaps,
     blend_alpha,
     blend_published,
@@ -60,6 +61,18 @@ finite_maps = arrays(
     array_shapes(min_dims=2, max_dims=2, max_side=5),
     elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
 )
+
+
+ALL_CONES = np.eye(3)
+
+
+def lab_as_seen(colours, simulation):
+    """CIELAB of (N, 3) colours by somebody's cones."""
+    colours = colours.astype(float)
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.transpose(simulation)).clip(0, 1)
+    seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
+    return rgb2lab(seen[np.newaxis])[0]
 
 
 def colour_of(value, palette="piyg", scale=1.0):
@@ -111,11 +124,7 @@ class TestColours:
 
     @pytest.mark.parametrize("simulation", [WITHOUT_RED, WITHOUT_GREEN])
     def test_orange_and_blue_stay_apart_without_a_kind_of_cones(self, simulation):
-        ends = PALETTES["orange-blue"].table[[0, -1]].astype(float)
-        linear = np.where(ends <= 0.04045, ends / 12.92, ((ends + 0.055) / 1.055) ** 2.4)
-        seen = (linear @ np.transpose(simulation)).clip(0, 1)
-        seen = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)
-        against, speaks_for = rgb2lab(seen[np.newaxis])[0]
+        against, speaks_for = lab_as_seen(PALETTES["orange-blue"].table[[0, -1]], simulation)
         assert np.linalg.norm(against - speaks_for) > 85
 
     def test_the_scale_has_the_end_colours_and_so_has_all_beyond(self):
@@ -166,6 +175,44 @@ class TestColours:
     def test_tables_cannot_be_written_to(self):
         with pytest.raises(ValueError, match="read-only"):
             PALETTES["piyg"].table[0] = 0
+
+
+class TestWeights:
+    """Colours of maps that say how much a place counts, whichever way."""
+
+    def test_go_straight_from_the_neutral_grey_to_purple(self):
+        shown = colour_map([[0, 0.25, 0.5, 1]], scale=1, palette=WEIGHTS)[0]
+        grey, purple = np.array(WHITE_GREY), np.array(to_rgb("#4b0092"))
+        shares = np.array([0, 0.25, 0.5, 1])[:, np.newaxis]
+        np.testing.assert_allclose(shown, grey + shares * (purple - grey), atol=1e-5)
+
+    @pytest.mark.parametrize("simulation", [ALL_CONES, WITHOUT_RED, WITHOUT_GREEN])
+    def test_grow_darker_all_the_way_and_end_unlike_any_evidence(self, simulation):
+        bar = lab_as_seen(colour_bar(WEIGHTS, width=33, height=1)[0], simulation)
+        assert (np.diff(bar[:, 0]) < -1).all()
+        for palette in PALETTES.values():
+            evidence = lab_as_seen(palette.table, simulation)
+            assert np.linalg.norm(evidence - bar[-1], axis=1).min() > 25, palette.key
+
+    def test_are_no_choice(self):
+        assert WEIGHTS not in PALETTES
+
+    @pytest.mark.parametrize("blend", ["published", "alpha"])
+    def test_leave_the_photo_its_greys_where_nothing_counts(self, photo, blend):
+        weights = np.zeros((112, 112))
+        weights[40:60] = 0.02
+        shown = map_on_photo(photo, weights, scale=0.02, palette=WEIGHTS, blend=blend)
+        plain = map_on_photo(photo, 0 * weights, scale=0.02, blend=blend)
+        np.testing.assert_allclose(shown[weights == 0], plain[weights == 0], atol=1e-5)
+        # Purple: most of it blue, least green, on average over the photo's own colours.
+        red, green, blue = shown[weights > 0].mean(axis=0)
+        assert blue > red > green
+
+    def test_a_method_of_weights_takes_no_other_palette(self, maps):
+        weights = PairMaps("Attention", maps.probe, maps.reference, is_evidence=False)
+        for chosen in PALETTES:
+            assert weights.palette(chosen) == WEIGHTS
+            assert maps.palette(chosen) == chosen
 
 
 class TestSharedScale:
@@ -448,6 +495,46 @@ class TestPairFigure:
         assert [words for words in texts if words.startswith(("speaks", "does"))] == ends
         left, right = (texts[words] for words in ends)
         assert left.x1 < right.x0
+
+    @pytest.mark.parametrize("kinds", ["eewe", "we", "w", "eeew", "eeeeewe"])
+    def test_bars_stand_below_their_columns(self, verdict, maps, kinds):
+        """A bar for each run of columns that are evidence, and that are weights."""
+        weights = PairMaps("Attention", np.abs(maps.probe), np.abs(maps.reference), is_evidence=False)
+        methods = [{"e": maps, "w": weights}[kind] for kind in kinds]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure = pair_figure(verdict(), methods, sentence=SENTENCE)
+            figure.draw_without_rendering()
+        columns = 1 + len(kinds)
+        boxes = [axes.get_window_extent() for axes in figure.axes]
+        tops, bars = boxes[:columns], boxes[2 * columns :]
+        runs = [list(run) for _, run in itertools.groupby(range(len(kinds)), key=kinds.__getitem__)]
+        assert len(bars) == len(runs)
+        for bar, run in zip(bars, runs, strict=True):
+            assert bar.x0 == pytest.approx(tops[1 + run[0]].x0, abs=1)
+            assert bar.x1 == pytest.approx(tops[1 + run[-1]].x1, abs=1)
+        texts = [(text.get_text(), text.get_window_extent()) for text in figure.texts if text.get_text()]
+        for words, box in texts:
+            assert "\u2026" not in words
+            assert not any(box.padded(-1).overlaps(other) for other in boxes), words
+        for (one, box), (other, another) in itertools.combinations(texts, 2):
+            assert not box.padded(-1).overlaps(another.padded(-1)), (one, other)
+        said = " ".join(words for words, _ in texts)
+        assert said.count("little") == said.count("much") == kinds.count("w")
+        assert said.count("counts") == 2 * kinds.count("w")
+
+    def test_weights_are_drawn_in_their_own_palette(self, verdict, maps):
+        weights = PairMaps(
+            "Attention", np.abs(maps.probe), np.abs(maps.reference), scale=1, is_evidence=False
+        )
+        verification = verdict()
+        for palette in ("piyg", "greens"):
+            figure = pair_figure(verification, [weights], palette=palette)
+            drawn = figure.axes[1].get_images()[0].get_array()
+            expected = map_on_photo(
+                verification.probe.aligned, weights.probe, scale=1, palette=WEIGHTS, size=len(drawn)
+            )
+            np.testing.assert_array_equal(drawn, expected)
 
     def test_same_pair_same_bytes(self, verdict, maps):
         first, second = (figure_png(pair_figure(verdict(), [maps], sentence=SENTENCE)) for _ in range(2))

@@ -13,7 +13,15 @@ from rich.console import Console
 from xfv_demo import XfvError
 from xfv_demo.errors import ModelError
 from xfv_demo.evaluation import speed
-from xfv_demo.evaluation.speed import SpeedReport, Timing, measure_speed, published_maps, speed_table
+from xfv_demo.evaluation.speed import (
+    MethodTiming,
+    SpeedReport,
+    Timing,
+    measure_speed,
+    published_maps,
+    speed_table,
+)
+from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import OcclusionExplainer
 
 COMPARISONS = ("all", "reference", "paired")
@@ -133,6 +141,14 @@ def report():
             "small": (timing("published", 50.0), timing("OpenVINO bfloat16", 4.0)),
             "/a/folder/[bold]": (timing("published", 1200.0), timing("TensorFlow", 600.0, memory=None)),
         },
+        methods={
+            "small": (
+                MethodTiming("occlusion", "by hand", 0.5, 4.0, 36),
+                MethodTiming("grid", "by hand", 0.02, 0.02, 1),
+                MethodTiming("fggb", "by hand", 1.25, 160.0, 12),
+            ),
+            "/a/folder/[bold]": (MethodTiming("occlusion", "by hand", 0.5, 8.0, 36),),
+        },
         processors=2,
         machine="x86_64",
         versions={"numpy": "2"},
@@ -147,6 +163,11 @@ class TestReport:
         assert [one["speedup"] for one in document["models"]["/a/folder/[bold]"]] == [1, 2]
         assert document["models"]["small"][1]["procedure"] == "OpenVINO bfloat16"
         assert document["models"]["/a/folder/[bold]"][1]["peak_memory"] is None
+        assert document["methods"]["small"][1] == {
+            "method": "grid", "engine": "by hand", "first_map": 0.02, "total": 0.02, "steps": 1,
+            "of_occlusion": 0.005,
+        }  # fmt: skip
+        assert [one["of_occlusion"] for one in document["methods"]["small"]] == [1, 0.005, 40]
         assert document["left_out"] == ["small, OpenVINO: not installed"]
         assert (document["processors"], document["machine"]) == (2, "x86_64")
 
@@ -158,6 +179,9 @@ class TestReport:
         assert ["published", "0.50", "1.50", "50.00", "1.0", "x", "36", "500", "0.99987"] in lines
         assert ["OpenVINO", "bfloat16", "0.50", "1.50", "4.00", "12.5", "x", "36", "500", "0.99987"] in lines
         assert ["TensorFlow", "0.50", "1.50", "600", "2.0", "x", "36", "-", "0.99987"] in lines
+        assert ["occlusion", "0.50", "4.00", "1.00", "x", "36", "by", "hand"] in lines
+        assert ["grid", "0.02", "0.02", "0.01", "x", "1", "by", "hand"] in lines
+        assert ["fggb", "1.25", "160", "40.00", "x", "12", "by", "hand"] in lines
         assert "small" in text
         assert "/a/folder/[bold]" in text.replace("\n", "").replace(" ", "")
         assert "…" not in text
@@ -236,7 +260,8 @@ class TestMeasuring:
         shown = []
         report = measure_speed([str(model)], progress=lambda done, total: shown.append((done, total)))
         timings = report.models[str(model)]
-        assert len(timings) + len(report.left_out) == 4
+        *procedures, without = report.left_out
+        assert len(timings) + len(procedures) == 4
         assert [one.procedure for one in timings[:3]] == ["published", "TensorFlow", "OpenVINO"]
         assert timings[0].engine.endswith("saved_model.load")
         assert timings[0].steps == 3
@@ -245,21 +270,33 @@ class TestMeasuring:
             assert one.steps >= 30
             assert 0 <= one.first_map <= one.alike <= one.total
             assert one.agreement > (0.999 if "bfloat16" in one.procedure else 0.99999)
-        assert shown == [(done, 4) for done in range(5)]
+        runs = 4 + len(EXPLAINERS)
+        assert shown == [(done, runs) for done in range(runs + 1)]
         assert report.processors == os.cpu_count()
+        # The pooled pixels are its grid, and what follows is affine; but nobody trained an xCos head on it.
+        assert "there is no xCos head" in without
+        methods = report.methods[str(model)]
+        assert [one.method for one in methods] == [name for name in EXPLAINERS if name != "xcos"]
+        for one in methods:
+            assert 0 <= one.first_map <= one.total
+            assert (one.steps == 1) == (one.method in ("xssab", "grid", "fggb"))
+            assert one.engine == timings[2].engine
 
     def test_a_model_named_twice_is_measured_once(self, here, model, monkeypatch):
         run = speed._run_published(model, here())
+        monkeypatch.setattr(speed, "_time_method", Given(MethodTiming("grid", "by hand", 1.0, 1.0, 1)))
         for name in ("_run_published", "_run_tensorflow", "_run_float32", "_run_bfloat16"):
             monkeypatch.setattr(speed, name, Given(run))
         shown = []
         report = measure_speed([str(model)] * 2, progress=lambda done, total: shown.append((done, total)))
         assert list(report.models) == [str(model)]
-        assert shown[-1] == (4, 4)
+        assert shown[-1] == (4 + len(EXPLAINERS),) * 2
+        assert list(report.methods) == [str(model)]
 
     def test_goes_without_what_the_machine_has_not(self, here, model, monkeypatch):
         for name in ("_run_float32", "_run_bfloat16"):
             monkeypatch.setattr(speed, name, Refused("OpenVINO is not installed"))
+        monkeypatch.setattr(speed, "_time_method", Given(MethodTiming("grid", "by hand", 1.0, 1.0, 1)))
         report = measure_speed([str(model)])
         assert [one.procedure for one in report.models[str(model)]] == ["published", "TensorFlow"]
         assert report.left_out == tuple(
@@ -269,6 +306,14 @@ class TestMeasuring:
     @pytest.mark.parametrize("needed", ["_run_published", "_run_tensorflow"])
     def test_does_not_go_without_tensorflow(self, here, model, monkeypatch, needed):
         monkeypatch.setattr(speed, needed, Refused("its weights are broken"))
+        with pytest.raises(ModelError, match="its weights are broken"):
+            measure_speed([str(model)])
+
+    def test_does_not_go_without_occlusion(self, here, model, monkeypatch):
+        run = speed._run_published(model, here())
+        for name in ("_run_published", "_run_tensorflow", "_run_float32", "_run_bfloat16"):
+            monkeypatch.setattr(speed, name, Given(run))
+        monkeypatch.setattr(speed, "_time_method", Refused("its weights are broken"))
         with pytest.raises(ModelError, match="its weights are broken"):
             measure_speed([str(model)])
 

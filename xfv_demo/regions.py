@@ -278,10 +278,7 @@ def summary(evidence_probe: Sequence[RegionEvidence], evidence_reference: Sequen
     Raises:
         ValueError: The evidence is not that of `FACE_REGIONS`.
     """
-    for evidence in (evidence_probe, evidence_reference):
-        if tuple(one.region.key for one in evidence) != _ORDER:
-            raise ValueError("a summary needs the evidence of all FACE_REGIONS of both photos")
-    told = [one for one in (evidence_probe, evidence_reference) if any(part.share for part in one)]
+    told = _told(evidence_probe, evidence_reference)
     if not told:
         return "The maps are zero everywhere: no region speaks for or against a match."
     share = np.mean([[part.share for part in one] for one in told], axis=0)
@@ -309,6 +306,50 @@ def summary(evidence_probe: Sequence[RegionEvidence], evidence_reference: Sequen
         totals = f"{100 - lesser} % of the evidence speaks {first.word}, {lesser} % {second.word}"
         return f"{sentence} In all, {totals}."
     return sentence
+
+
+def weight_summary(weight_probe: Sequence[RegionEvidence], weight_reference: Sequence[RegionEvidence]) -> str:
+    """Says in one or two sentences which regions count much, where the maps are weights and no evidence.
+
+    Both photos count alike. A region is named where it has clearly more of the weight than its size is due.
+
+    Args:
+        weight_probe: The first photo's, over `FACE_REGIONS`; nothing in it is negative.
+        weight_reference: The second photo's, likewise.
+
+    Returns:
+        The sentences. Percentages are shares of all weight in the two maps.
+
+    Raises:
+        ValueError: The weight is not that of `FACE_REGIONS`.
+    """
+    told = _told(weight_probe, weight_reference)
+    if not told:
+        return "The maps are zero everywhere: no region counts."
+    share = np.mean([[part.share for part in one] for one in told], axis=0)
+    of_region = dict(zip(_ORDER, share.tolist(), strict=True))
+    whole = _Side("for", float(share.sum()))
+    named = _standing_out(_named_parts(of_region), whole)
+    if named:
+        plural = len(named) > 1 or named[0][0].plural
+        verbs = "stand out in how much they count" if plural else "stands out in how much it counts"
+        names = _listed([region.name for region, _ in named])
+        numbers = _listed([_percent(share) for _, share in named])
+        sentence = f"{names[0].upper()}{names[1:]} {verbs} ({numbers} of the weight)."
+    else:
+        sentence = "No region stands out in how much it counts."
+    if of_region["rest"] > 0.5:
+        where = "outside the face, in hair, ears or background"
+        return f"{sentence} Most of the weight, {_percent(of_region['rest'])}, lies {where}."
+    return sentence
+
+
+def _told(*evidences: Sequence[RegionEvidence]) -> list[Sequence[RegionEvidence]]:
+    """Of both photos' evidence over all regions, what is not all zeros."""
+    for evidence in evidences:
+        if tuple(one.region.key for one in evidence) != _ORDER:
+            raise ValueError("a summary needs the evidence of all FACE_REGIONS of both photos")
+    return [one for one in evidences if any(part.share for part in one)]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """Signed maps become colours and figures here, and nowhere else (pure).
 
 Maps stay numbers until they are shown: (height, width), positive where the picture speaks for the same
-person, negative where it speaks against. Images are float32 RGB in [0, 1] unless stated otherwise. No
-function changes what it is given. Figures belong to no window: pyplot is not used and nothing global is
-changed, so that they can be drawn in any thread.
+person, negative where it speaks against. Some maps are no evidence but weights: not negative, they say how
+much a place counts, whichever way. They have a palette of their own, `WEIGHTS`. Images are float32 RGB in
+[0, 1] unless stated otherwise. No function changes what it is given. Figures belong to no window: pyplot is
+not used and nothing global is changed, so that they can be drawn in any thread.
 """
 
 import base64
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,13 +44,14 @@ class Palette:
     """Colours for a map's values, from its lowest to its highest.
 
     Attributes:
-        key: A name for programs, a key of `PALETTES`.
+        key: A name for programs, a key of `PALETTES`, or `WEIGHTS`.
         name: A name for people.
         table: (257, 3) float32, RGB; cannot be written to. Of a diverging palette the middle entry is zero's
             colour, the last stands for the scale, the first for minus the scale; of a sequential one the
             first is zero's colour.
-        sign: 0 for a diverging palette; 1 or -1 for one that shows only what speaks for, or only what speaks
-            against.
+        sign: 0 for a diverging palette; 1 or -1 for one that shows only what is positive, or only what is
+            negative.
+        ends: What the colours at its beginning and at its end say.
         colour_for: What people call the colour that speaks for the same person; None if it shows none.
         colour_against: The same for the colour that speaks against.
     """
@@ -57,6 +60,7 @@ class Palette:
     name: str
     table: FloatArray
     sign: int
+    ends: tuple[str, str]
     colour_for: str | None
     colour_against: str | None
 
@@ -73,10 +77,25 @@ class Palette:
         return np.where(values * self.sign >= 0, values, 0.0) if self.sign else values
 
 
-def _palette(key: str, name: str, colours: Any, sign: int, words: tuple[str | None, str | None]) -> Palette:
+# By sign: of one side only, what speaks for the other looks like what speaks for neither.
+_ENDS = {
+    0: ("speaks against", "speaks for"),
+    1: ("does not", "speaks for"),
+    -1: ("does not", "speaks against"),
+}
+
+
+def _palette(
+    key: str,
+    name: str,
+    colours: Any,
+    sign: int,
+    words: tuple[str | None, str | None],
+    ends: tuple[str, str] | None = None,
+) -> Palette:
     table: FloatArray = colours.resampled(_ENTRIES)(np.arange(_ENTRIES))[:, :3].astype(np.float32)
     table.setflags(write=False)
-    return Palette(key, name, table, sign, colour_for=words[0], colour_against=words[1])
+    return Palette(key, name, table, sign, ends or _ENDS[sign], colour_for=words[0], colour_against=words[1])
 
 
 # The blue of genuine pairs in this package's figures and an orange as dark as it, straight to PiYG's grey:
@@ -98,6 +117,20 @@ PALETTES = {
         _palette("reds", "red, only what speaks against", colormaps["Reds"], -1, (None, "red")),
     )
 }
+
+
+# Straight from the same grey: one hue, darker all the way, so that it can be read without telling hues apart.
+# It lies between PiYG's pink and the other palette's blue, at least 25 CIELAB units from any colour of all
+# palettes, as seen with all cones or without those for red or for green.
+_PURPLES = LinearSegmentedColormap.from_list("purples", ["#f7f7f7", "#4b0092"])
+
+WEIGHTS = "purples"
+"""The palette of maps that are weights. No visitor's choice, as it is to look like none of the others."""
+
+WEIGHT_ENDS = ("counts little", "counts much")
+"""What the colours at that palette's beginning and at its end say."""
+
+_WEIGHT_PALETTE = _palette(WEIGHTS, "purple, how much a place counts", _PURPLES, 1, (None, None), WEIGHT_ENDS)
 
 
 def shared_scale(*maps: ArrayLike, percentile: float = 100) -> float:
@@ -127,7 +160,8 @@ def colour_map(signed_map: ArrayLike, *, scale: float, palette: str = "piyg") ->
     Args:
         signed_map: (height, width), finite; positive speaks for the same person.
         scale: The absolute value that has the palette's end colours, as have all beyond it.
-        palette: A key of `PALETTES`. "greens" shows only positive values, "reds" only negative ones.
+        palette: A key of `PALETTES`, or `WEIGHTS`. "greens" and the latter show only positive values, "reds"
+            only negative ones.
 
     Returns:
         (height, width, 3) float32, RGB, in [0, 1].
@@ -151,7 +185,7 @@ def colour_bar(palette: str = "piyg", *, width: int = 256, height: int = 16) -> 
     A palette that shows one side only begins with its neutral colour on the left.
 
     Args:
-        palette: A key of `PALETTES`.
+        palette: A key of `PALETTES`, or `WEIGHTS`.
         width: In pixels.
         height: In pixels.
 
@@ -269,7 +303,7 @@ def map_on_photo(
         photo: (height, width, 3) float32, RGB, in [0, 1].
         signed_map: (height, width), finite; positive speaks for the same person.
         scale: The absolute value with the palette's end colours; `shared_scale` for a pair.
-        palette: A key of `PALETTES`.
+        palette: A key of `PALETTES`, or `WEIGHTS`.
         blend: "published" for `blend_published`; "alpha" for `blend_alpha` with opacity by evidence, and
             colours from the outer part of the palette only.
         strength: In [0, 1], 0 for the photo alone. By default 1 for "published", which is x-Face's picture
@@ -336,12 +370,18 @@ class PairMaps:
         probe: (112, 112), signed: positive speaks for the same person.
         reference: (112, 112), likewise.
         scale: The absolute value with the palette's end colours; the largest in both maps by default.
+        is_evidence: False where the maps are weights instead, which are not negative.
     """
 
     title: str
     probe: FloatArray
     reference: FloatArray
     scale: float | None = None
+    is_evidence: bool = True
+
+    def palette(self, chosen: str) -> str:
+        """What to draw the maps in: the palette that was chosen, but for weights, which have their own."""
+        return chosen if self.is_evidence else WEIGHTS
 
 
 _INK = "#1f2328"
@@ -357,6 +397,7 @@ _LINE = 0.17  # Inches from one line of small text to the next.
 _HEAD = 1.0  # Inches for the verdict.
 _LONGEST_MODEL = 34  # Letters; more would not fit above two columns.
 _BAR = 0.15  # Inches.
+_BAR_GAP = 0.08  # Inches at least between the words at its ends.
 _BAR_LIGHTNESS = 0.6  # Of the grey on which the bar shows the colours, much like a face.
 
 
@@ -371,13 +412,13 @@ def pair_figure(
     """Draws a pair of faces, what speaks for and against the same person, and the verdict.
 
     Above, the decision with its confidence, distance and threshold. Below, a row for each photo: the aligned
-    face, and then each method's map over it. Both maps of a method have one scale. At the foot, what the
-    colours mean, shown on grey as they are on the faces.
+    face, and then each method's map over it. Both maps of a method have one scale. At the foot, below the
+    columns that it holds for, what the colours mean, shown on grey as they are on the faces.
 
     Args:
         verification: The verdict, with both faces.
         methods: At least one.
-        palette: A key of `PALETTES`.
+        palette: A key of `PALETTES`, for all maps but weights.
         blend: How maps lie over the faces, as for `map_on_photo`.
         sentence: More words for the foot, such as `regions.summary` gives; broken into lines.
 
@@ -395,10 +436,12 @@ def pair_figure(
     titles = ["Aligned face", *(method.title for method in methods)]
     headings = [drawing.fitted(title, drawing.cell, lines=2, weight="bold") for title in titles]
     words = drawing.fitted(sentence, drawing.grid_width, lines=8) if sentence else []
+    bars = _bars(drawing, methods, palette)
     heading_lines = max(len(lines) for lines in headings)
+    bar_lines = max(len(lines) for bar in bars for lines in bar.ends)
     above = _HEAD + _LINE * heading_lines + 0.06
-    # The bar with its words, then the sentence.
-    below = 0.14 + _BAR + 0.04 + _LINE + (0.1 + _LINE * len(words) if words else 0) + 0.14
+    # The bars with their words, then the sentence.
+    below = 0.14 + _BAR + 0.04 + _LINE * bar_lines + (0.1 + _LINE * len(words) if words else 0) + 0.14
     drawing.set_height(above + 2 * drawing.cell + _GAP + below)
 
     _write_verdict(drawing, verification)
@@ -416,15 +459,18 @@ def pair_figure(
                 face.aligned,
                 method.reference if row else method.probe,
                 scale=shared_scale(method.probe, method.reference) if method.scale is None else method.scale,
-                palette=palette,
+                palette=method.palette(palette),
                 blend=blend,
                 size=drawing.cell_pixels,
             )
             drawing.show(drawing.column(column), top, picture)
 
     foot = above + 2 * drawing.cell + _GAP + 0.14
-    _draw_bar(drawing, foot, palette, blend)
-    drawing.write(_LEFT, foot + _BAR + 0.04 + _LINE + 0.1, words, color=_INK)
+    note = drawing.fitted("one scale for both", drawing.cell, lines=2)
+    drawing.write(_LEFT, foot, note, color=_MUTED)
+    for bar in bars:
+        _draw_bar(drawing, foot, bar, blend)
+    drawing.write(_LEFT, foot + _BAR + 0.04 + _LINE * bar_lines + 0.1, words, color=_INK)
     return drawing.figure
 
 
@@ -481,7 +527,7 @@ class _Drawing:
         while rest:
             word = rest.pop(0)
             longer = f"{broken[-1]} {word}".strip()
-            if self._width_of(longer, size, weight) <= width:
+            if self.width_of(longer, size, weight) <= width:
                 broken[-1] = longer
             elif broken[-1] and len(broken) < lines:
                 broken.append("")
@@ -519,11 +565,11 @@ class _Drawing:
         axes.set_axis_off()
 
     def _cut(self, words: str, width: float, size: float, weight: str) -> str:
-        while words and self._width_of(f"{words}\u2026", size, weight) > width:
+        while words and self.width_of(f"{words}\u2026", size, weight) > width:
             words = words[:-1]
         return f"{words.rstrip()}\u2026"
 
-    def _width_of(self, words: str, size: float, weight: str) -> float:
+    def width_of(self, words: str, size: float = _SMALL, weight: str = "normal") -> float:
         """The width of a line of words in inches."""
         probe = self.figure.text(0, 0, words, fontsize=size, fontweight=weight, parse_math=False)
         width = probe.get_window_extent(self._renderer).width
@@ -552,26 +598,51 @@ def _write_verdict(drawing: _Drawing, verification: Verification) -> None:
         drawing.text(_LEFT, top, line, fontsize=size, fontweight=weight, color=colour)
 
 
-def _draw_bar(drawing: _Drawing, top: float, palette: str, blend: Blend) -> None:
-    """What the colours mean, below the maps' columns; in the first column, what they can be compared by."""
-    left, right = drawing.column(1), _LEFT + drawing.grid_width
-    height, width = round(_BAR * _DPI), round((right - left) * _DPI)
-    ramp = _ramp(palette, width, height)
-    grey = np.full((height, width, 3), _BAR_LIGHTNESS, dtype=np.float32)
-    drawing.show(left, top, map_on_photo(grey, ramp, scale=1, palette=palette, blend=blend))
+@dataclass(frozen=True)
+class _Bar:
+    """What the colours of neighbouring columns mean.
 
-    sign = _find_palette(palette).sign
-    end = "speaks against" if sign < 0 else "speaks for"
-    # Of one side only, what speaks for the other looks like what speaks for neither.
-    start = "does not" if sign else "speaks against"
+    Attributes:
+        palette: The columns'.
+        left: Where they begin, in inches.
+        right: Where they end.
+        ends: The words at either end, in lines that fit.
+    """
+
+    palette: str
+    left: float
+    right: float
+    ends: tuple[list[str], list[str]]
+
+
+def _bars(drawing: _Drawing, methods: Sequence[PairMaps], palette: str) -> list[_Bar]:
+    """A bar for all columns, or where some are drawn in another palette, one for each run of them."""
+    bars, column = [], 1
+    for key, run in itertools.groupby(method.palette(palette) for method in methods):
+        last = column + len(list(run)) - 1
+        left, right = drawing.column(column), drawing.column(last) + drawing.cell
+        first, second = _find_palette(key).ends
+        # On one line if there is room for both.
+        beside = drawing.width_of(first) + _BAR_GAP + drawing.width_of(second) <= right - left
+        room = right - left if beside else (right - left - _BAR_GAP) / 2
+        ends = drawing.fitted(first, room, lines=2), drawing.fitted(second, room, lines=2)
+        bars.append(_Bar(key, left, right, ends))
+        column = last + 1
+    return bars
+
+
+def _draw_bar(drawing: _Drawing, top: float, bar: _Bar, blend: Blend) -> None:
+    height, width = round(_BAR * _DPI), round((bar.right - bar.left) * _DPI)
+    ramp = _ramp(bar.palette, width, height)
+    grey = np.full((height, width, 3), _BAR_LIGHTNESS, dtype=np.float32)
+    drawing.show(bar.left, top, map_on_photo(grey, ramp, scale=1, palette=bar.palette, blend=blend))
+
     words = top + _BAR + 0.04
-    drawing.text(left, words, start, color=_INK)
-    drawing.text(right, words, end, ha="right", color=_INK)
+    drawing.write(bar.left, words, bar.ends[0], color=_INK)
+    drawing.write(bar.right, words, bar.ends[1], ha="right", color=_INK)
     # In one column, there is room for the ends alone.
-    if not sign and right - left > _LARGEST_CELL:
-        drawing.text((left + right) / 2, words, "neither", ha="center", color=_MUTED)
-    note = drawing.fitted("one scale for both", drawing.cell, lines=2)
-    drawing.write(_LEFT, top, note, color=_MUTED)
+    if not _find_palette(bar.palette).sign and bar.right - bar.left > _LARGEST_CELL:
+        drawing.text((bar.left + bar.right) / 2, words, "neither", ha="center", color=_MUTED)
 
 
 def _ramp(palette: str, width: int, height: int) -> NDArray[np.float64]:
@@ -586,6 +657,8 @@ def _mixed(photo: FloatArray, coloured: FloatArray, opacity: ArrayLike) -> Float
 
 
 def _find_palette(key: str) -> Palette:
+    if key == WEIGHTS:
+        return _WEIGHT_PALETTE
     if key not in PALETTES:
         raise ValueError(f"there is no palette {key!r}; choose of {', '.join(PALETTES)}")
     return PALETTES[key]

@@ -1,8 +1,8 @@
-"""How long the occlusion maps of a pair take, beside the published procedure, in one run.
+"""How long it takes to explain a pair: occlusion beside the published procedure, and all methods, in one run.
 
-Times on a shared machine wander from day to day; ratios of times from one run hardly do. So both procedures
-are run one after the other on the same pair, each in a process of its own, which makes its peak memory its
-own too. Loading the model and the first call, which builds the network, are not counted.
+Times on a shared machine wander from day to day; ratios of times from one run hardly do. So all are run one
+after the other on the same pair, each in a process of its own, which makes its peak memory its own too.
+Loading the model and the first call, which builds the network, are not counted.
 """
 
 import itertools
@@ -27,17 +27,24 @@ from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.assets import assets_folder, locate_model
 from xfv_demo.embedding import SavedModelEmbedder
 from xfv_demo.errors import ModelError, XfvError
+from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import COMPARISONS, PATCH_SIZES, STRIDE, OcclusionExplainer
 from xfv_demo.explaining import library_versions
 from xfv_demo.types import FloatArray
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 PUBLISHED = "published"
 RESNET50 = "resnet50"
 _PROBE, _REFERENCE = "obama.jpg", "obama2.jpg"
 _PUBLISHED_BATCH = 64
+# For methods that take one, on the cosine similarity. It weighs gradients, and bears on no time.
+_THRESHOLD = 0.4
+_THRESHOLD_METHODS = ("xssab", "fggb")
+# Occlusion first, which the others are compared with.
+_METHODS = sorted(EXPLAINERS, key=lambda method: method != OcclusionExplainer.name)
 # From here on, a map looks like the final one.
 _ALIKE = 0.95
 
@@ -74,25 +81,50 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class MethodTiming:
+    """What one method of explanation took for one pair, by the engine that is the default for the model.
+
+    Attributes:
+        method: A key of `EXPLAINERS`.
+        engine: What computed the embeddings; gradients and feature grids come from TensorFlow.
+        first_map: Seconds to the first map.
+        total: Seconds to the end.
+        steps: How many states of the maps there were to see on the way, the final one included.
+    """
+
+    method: str
+    engine: str
+    first_map: float
+    total: float
+    steps: int
+
+
+@dataclass(frozen=True)
 class SpeedReport:
     """Timings of several models.
 
     Attributes:
         models: By model, its timings, the published procedure's first.
+        methods: By model, the timings of the methods that can explain it, occlusion's first.
         processors: How many the machine has.
         machine: The kind of processor.
         versions: Of the libraries.
-        left_out: For each procedure that could not be run, a line that says why.
+        left_out: For each procedure and method that could not be run, a line that says why.
     """
 
     models: Mapping[str, tuple[Timing, ...]]
+    methods: Mapping[str, tuple[MethodTiming, ...]]
     processors: int
     machine: str
     versions: Mapping[str, str]
     left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, each timing with how many times as fast as published it is."""
+        """Plain values for JSON.
+
+        Each timing is given with how many times as fast as published it is, each method's with how many times
+        as long as occlusion's it is.
+        """
         return {
             "models": {
                 model: [
@@ -100,6 +132,13 @@ class SpeedReport:
                     for timing in timings
                 ]
                 for model, timings in self.models.items()
+            },
+            "methods": {
+                model: [
+                    {**asdict(timing), "of_occlusion": round(timing.total / timings[0].total, 3)}
+                    for timing in timings
+                ]
+                for model, timings in self.methods.items()
             },
             "processors": self.processors,
             "machine": self.machine,
@@ -111,7 +150,7 @@ class SpeedReport:
 def measure_speed(
     models: Sequence[str], *, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> SpeedReport:
-    """Times the occlusion maps of one pair of the example photos.
+    """Times the maps of one pair of the example photos: occlusion by each procedure, and each method.
 
     It starts processes, so a script that calls it needs `if __name__ == "__main__":` around the call.
 
@@ -121,7 +160,8 @@ def measure_speed(
         progress: Called with the number of runs done and of all.
 
     Returns:
-        The timings; without those of OpenVINO or bfloat16 where this machine has none.
+        The timings; without those of OpenVINO or bfloat16 where this machine has none, and those of methods
+        that a model lacks something for.
 
     Raises:
         ModelError: There is no such model, or it cannot be run.
@@ -136,22 +176,22 @@ def measure_speed(
         "OpenVINO bfloat16": _run_bfloat16,
     }
     # Before the first of them takes its time: whether all are there.
-    folders = {
-        model: None if model == RESNET50 else locate_model(model, progress=True).folder for model in models
-    }
-    done, total = 0, len(folders) * len(procedures)
+    located = {model: None if model == RESNET50 else locate_model(model, progress=True) for model in models}
+    done, total = 0, len(located) * (len(procedures) + len(EXPLAINERS))
     progress(done, total)
-    report, left_out = {}, []
+    report, methods, left_out = {}, {}, []
     with (
         tempfile.TemporaryDirectory(prefix="xfv-bench-", ignore_cleanup_errors=True) as scratch,
         # A fresh process for each run.
         ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool,
     ):
         pair = _result(pool, "finding the faces", _example_pair)
-        for model, folder in folders.items():
-            if folder is None:
-                folder = Path(scratch) / RESNET50
+        for model, place in located.items():
+            if place is None:
+                folder, own_name = Path(scratch) / RESNET50, None
                 _result(pool, f"making {RESNET50}", _make_resnet50, folder)
+            else:
+                folder, own_name = place.folder, place.name
             runs = {}
             for name, run in procedures.items():
                 try:
@@ -165,7 +205,22 @@ def measure_speed(
                 progress(done, total)
             final = runs[PUBLISHED].final
             report[model] = tuple(run.timing(name, final) for name, run in runs.items())
-    return SpeedReport(report, os.cpu_count() or 1, platform.machine(), library_versions(), tuple(left_out))
+            timings = []
+            for method in _METHODS:
+                try:
+                    given = folder, own_name, method, pair
+                    timings.append(_result(pool, f"{model}, {method}", _time_method, *given))
+                except ModelError as error:
+                    # All others are told as shares of occlusion, which asks the least of a model.
+                    if method == OcclusionExplainer.name:
+                        raise
+                    left_out.append(f"{model}, {method}: {error}")
+                done += 1
+                progress(done, total)
+            methods[model] = tuple(timings)
+    return SpeedReport(
+        report, methods, os.cpu_count() or 1, platform.machine(), library_versions(), tuple(left_out)
+    )
 
 
 def _result(pool: ProcessPoolExecutor, work: str, function: Callable[..., Any], *given: Any) -> Any:
@@ -180,8 +235,14 @@ def _result(pool: ProcessPoolExecutor, work: str, function: Callable[..., Any], 
         ) from error
 
 
-def speed_table(report: SpeedReport) -> "Table":
-    """The numbers as a person reads them; fits a terminal of 80 columns."""
+def speed_table(report: SpeedReport) -> "Group":
+    """The numbers as a person reads them, in two tables; fits a terminal of 80 columns."""
+    from rich.console import Group
+
+    return Group(_occlusion_table(report), _method_table(report))
+
+
+def _occlusion_table(report: SpeedReport) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -197,10 +258,7 @@ def speed_table(report: SpeedReport) -> "Table":
         for timing in timings:
             table.add_row(
                 timing.procedure,
-                *(
-                    f"{seconds:.2f}" if seconds < 100 else f"{seconds:.0f}"
-                    for seconds in (timing.first_map, timing.alike, timing.total)
-                ),
+                *(_seconds(one) for one in (timing.first_map, timing.alike, timing.total)),
                 f"{timings[0].total / timing.total:.1f} x",
                 str(timing.steps),
                 "-" if timing.peak_memory is None else f"{timing.peak_memory:.0f}",
@@ -208,6 +266,36 @@ def speed_table(report: SpeedReport) -> "Table":
             )
         table.add_section()
     return table
+
+
+def _method_table(report: SpeedReport) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = "Each method of explanation, both photos of one pair\n(times in seconds)"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    table.add_column("method", overflow="fold")
+    for column in ("first\nmap", "end", "of\nocclusion", "steps"):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_column("engine", overflow="fold")
+    for model, timings in report.methods.items():
+        table.add_row(Text(model, style="bold"))
+        for timing in timings:
+            table.add_row(
+                timing.method,
+                _seconds(timing.first_map),
+                _seconds(timing.total),
+                f"{timing.total / timings[0].total:.2f} x",
+                str(timing.steps),
+                timing.engine,
+            )
+        table.add_section()
+    return table
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds < 100 else f"{seconds:.0f}"
 
 
 def published_maps(
@@ -384,6 +472,21 @@ def _run_stream(embedder: SavedModelEmbedder, pair: tuple[FloatArray, FloatArray
         maps: _Maps = {str(key): np.stack([one.probe_map, one.reference_map]) for key, one in step.items()}
         steps.append((time.perf_counter() - start, maps))
     return _Run(embedder.engine, steps, loaded, _memory()[1])
+
+
+def _time_method(
+    folder: Path, name: str | None, method: str, pair: tuple[FloatArray, FloatArray]
+) -> MethodTiming:
+    """What a method takes on the model as `load_embedder` gives it."""
+    embedder = SavedModelEmbedder(folder, name=name)
+    settings = {"threshold": _THRESHOLD} if method in _THRESHOLD_METHODS else {}
+    explainer = EXPLAINERS[method]
+    # Two steps on other images build what is built at first.
+    others = np.random.default_rng(0).random((2, *pair[0].shape), np.float32)
+    deque(itertools.islice(explainer.stream_all(embedder, *others, **settings), 2), maxlen=0)
+    start = time.perf_counter()
+    seconds = [time.perf_counter() - start for _step in explainer.stream_all(embedder, *pair, **settings)]
+    return MethodTiming(method, embedder.engine, round(seconds[0], 3), round(seconds[-1], 3), len(seconds))
 
 
 def _memory() -> tuple[float | None, float | None]:
