@@ -114,3 +114,23 @@ def stand_in(octuplet_folder):
 def expected(octuplet_folder):
     """The stand-in's "images", and their "embeddings" as Keras computed them."""
     return np.load(octuplet_folder / "expected.npz")
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capsys):
+    """Runs a command in this process, which has TensorFlow loaded already; in the test's own folder."""
+    from xfv_demo.cli import app
+    from xfv_demo.console import one_line_errors
+
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments):
+        status = 0
+        try:
+            with one_line_errors():
+                app([*map(str, arguments)], standalone_mode=False)
+        except SystemExit as end:
+            status = end.code
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+
+    return run_here

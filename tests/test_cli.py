@@ -13,7 +13,6 @@ import typer
 from PIL import Image
 
 from xfv_demo.cli import app
-from xfv_demo.console import one_line_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "assets" / "examples"
@@ -33,23 +32,6 @@ def run_in(folder, *arguments, **environment):
 @pytest.fixture
 def run(tmp_path):
     return lambda *arguments, **environment: run_in(tmp_path, *arguments, **environment)
-
-
-@pytest.fixture
-def run_here(tmp_path, monkeypatch, capsys):
-    """Runs a command in this process, which has TensorFlow loaded already."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_here(*arguments):
-        status = 0
-        try:
-            with one_line_errors():
-                app([*map(str, arguments)], standalone_mode=False)
-        except SystemExit as end:
-            status = end.code
-        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
-
-    return run_here
 
 
 def refused(done, *words):

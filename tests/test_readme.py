@@ -15,6 +15,7 @@ from xfv_demo import EXPLAINERS
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CARD = ROOT / "assets" / "models" / "mobilefacenet" / "README.md"
+HEAD = ROOT / "assets" / "xcos" / "mobilefacenet"
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,34 @@ def test_times_of_methods_are_those_of_the_benchmark():
     methods = "|".join(EXPLAINERS)
     rows = re.findall(rf"^\| \w+, ({methods}) \|", README.read_text(), re.MULTILINE)
     assert len(rows) == sum(len(timings) for timings in measured["methods"].values())
+
+
+@pytest.mark.parametrize("path", [README, HEAD / "README.md"], ids=["README", "card"])
+def test_figures_of_xcos_are_those_of_the_files(path):
+    report = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-xcos.json").read_text())
+    both = report["xcos"], report["cosine"]
+    for fold, accuracies in zip(
+        report["folds"], zip(*(one["accuracies"] for one in both), strict=True), strict=True
+    ):
+        assert row(path, f"accuracy, fold {fold}") == [round(100 * one, 2) for one in accuracies]
+    assert row(path, "EER, folds 9 and 10") == [round(100 * one["eer"], 2) for one in both]
+    text = " ".join(path.read_text().split())
+    for name in ("all", "genuine", "impostor"):
+        assert f"{report['correlations'][name]:.3f}" in text
+    for value in (report["difference"], *report["difference_interval"].values()):
+        assert f"{abs(100 * value):.2f}" in text
+    assert report["heads"][0]["held_out"] == "folds 9, 10 of lfw's pairs.txt"
+    assert report["trained_on"] == 4800
+
+
+def test_the_heads_card_says_what_its_file_says():
+    head, text = json.loads((HEAD / "head.json").read_text()), (HEAD / "README.md").read_text()
+    for name in ("training_images", "training_people", "validation_images", "validation_people"):
+        assert f"{head[name]:,}" in text
+    people = (HEAD / "people.txt").read_text().splitlines()
+    assert len(people) == head["training_people"] + head["validation_people"]
+    assert f"{len(people):,} names" in text
+    assert f"{head['seconds']:.0f} s" in text
 
 
 def test_the_card_names_the_files_that_are_there(report):

@@ -1,9 +1,6 @@
 """xCos in the cosine's place: which pairs may be measured, the comparison on paper, and both commands."""
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -84,12 +81,11 @@ class TestComparison:
             )
 
 
-def run(*arguments, cache, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "xfv_demo", *map(str, arguments), "--model", "mobilefacenet"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XFV_CACHE": str(cache)},
-        cwd=cwd, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+@pytest.fixture
+def run(run_here, cache, monkeypatch):
+    """Runs a command on the bundled model, with a cache that these tests share."""
+    monkeypatch.setenv("XFV_CACHE", str(cache))
+    return lambda *arguments: run_here(*arguments, "--model", "mobilefacenet")
 
 
 @pytest.fixture(scope="module")
@@ -119,30 +115,30 @@ def cache(tmp_path_factory):
 QUICK = ("--epochs", 2, "--steps", 4, "--batch-pairs", 8, "--variants", 3, "--aligned")
 
 
-def test_a_head_is_trained_and_found(people, cache, tmp_path):
-    done = run("train-xcos", "--data", people, *QUICK, cache=cache, cwd=tmp_path)
+def test_a_head_is_trained_and_found(run, people, cache, tmp_path):
+    done = run("train-xcos", "--data", people, *QUICK)
     assert done.returncode == 0, done.stderr
     assert "xCos for mobilefacenet" in done.stdout
     head = json.loads((cache / "xcos" / "mobilefacenet" / "head.json").read_text())
     assert head["settings"]["epochs"] == 2
     assert head["training_people"] + head["validation_people"] == 8
     # Everyone was trained on, so there is nobody to measure it on.
-    done = run("evaluate", "xcos", "--data", people, "--count", 20, cache=cache, cwd=tmp_path)
+    done = run("evaluate", "xcos", "--data", people, "--count", 20)
     assert (done.returncode, done.stdout) == (2, "")
     assert "shows someone whom the head was trained on" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     # Another one does not overwrite it.
-    other = run("train-xcos", "--data", people, *QUICK, "--seed", 5, cache=cache, cwd=tmp_path)
+    other = run("train-xcos", "--data", people, *QUICK, "--seed", 5)
     assert other.returncode == 2
     assert "holds a training with other settings" in other.stderr
 
 
-def test_settings_come_from_a_file_and_the_command_line(people, cache, tmp_path):
+def test_settings_come_from_a_file_and_the_command_line(run, people, cache, tmp_path):
     (tmp_path / "xcos.toml").write_text(
         "epochs = 1\nsteps = 2\nbatch_pairs = 8\nvariants = 1\nby_cell = false\n"
     )
     command = ("train-xcos", "--data", people, "--config", "xcos.toml", "--aligned")
-    done = run(*command, "--steps", 3, "--out", "head", cache=cache, cwd=tmp_path)
+    done = run(*command, "--steps", 3, "--out", "head")
     assert done.returncode == 0, done.stderr
     settings = json.loads((tmp_path / "head" / "head.json").read_text())["settings"]
     assert (settings["epochs"], settings["steps"], settings["by_cell"]) == (1, 3, False)
@@ -157,10 +153,10 @@ def test_settings_come_from_a_file_and_the_command_line(people, cache, tmp_path)
         (None, "cannot be read"),
     ],
 )
-def test_a_wrong_file_is_one_line(people, cache, tmp_path, content, message):
+def test_a_wrong_file_is_one_line(run, people, cache, tmp_path, content, message):
     if content is not None:
         (tmp_path / "xcos.toml").write_text(content)
-    done = run("train-xcos", "--data", people, "--config", "xcos.toml", cache=cache, cwd=tmp_path)
+    done = run("train-xcos", "--data", people, "--config", "xcos.toml")
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -174,14 +170,14 @@ def test_a_wrong_file_is_one_line(people, cache, tmp_path, content, message):
         (("--identification", "softmax"), "identification must be one of"),
     ],
 )
-def test_wrong_options_are_one_line(people, cache, tmp_path, options, message):
-    done = run("train-xcos", "--data", people, *options, cache=cache, cwd=tmp_path)
+def test_wrong_options_are_one_line(run, people, cache, tmp_path, options, message):
+    done = run("train-xcos", "--data", people, *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_shipped_head_is_measured_on_a_set_of_its_own(people, cache, tmp_path):
+def test_the_shipped_head_is_measured_on_a_set_of_its_own(run, people, cache, tmp_path):
     head = ROOT / "assets" / "xcos" / "mobilefacenet"
     pairs = [
         (f"{one}/{first}.png", f"{other}/{second}.png", int(one == other))
@@ -200,8 +196,6 @@ def test_the_shipped_head_is_measured_on_a_set_of_its_own(people, cache, tmp_pat
         head,
         "--out",
         "out",
-        cache=cache,
-        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out" / "mobilefacenet-pairs-xcos.json").read_text())

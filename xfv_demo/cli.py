@@ -208,7 +208,7 @@ def bench(
     ] = "mobilefacenet,resnet50",
     out: Annotated[Path | None, typer.Option(help="A JSON file to write the numbers to.")] = None,
 ) -> None:
-    """Times the occlusion maps against the published procedure, in one run on this machine."""
+    """Times every method, and the occlusion maps against the published procedure, in one run here."""
     from rich.console import Console
 
     from xfv_demo.evaluation.speed import measure_speed, speed_table

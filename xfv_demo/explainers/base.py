@@ -12,7 +12,7 @@ to tell, the map is zero everywhere and so is its scale. Colour is the business 
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.calibration import load_calibration
-from xfv_demo.errors import CalibrationError
+from xfv_demo.errors import CalibrationError, ModelError
 from xfv_demo.types import FloatArray
 
 _FACE_SHAPE = (ALIGNED_SIZE, ALIGNED_SIZE, 3)
@@ -68,6 +68,43 @@ class Explanation:
     parts: Mapping[str, MapPair] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def from_maps(
+        cls,
+        method: str,
+        maps: Iterable[NDArray[np.floating[Any]]],
+        *,
+        distance: float,
+        progress: float,
+        parameters: Mapping[str, Any],
+        parts: Mapping[str, MapPair] | None = None,
+        numbers: Mapping[str, float] | None = None,
+    ) -> "Explanation":
+        """Makes an explanation of maps in the method's own unit.
+
+        Args:
+            method: As the attribute.
+            maps: The probe's and the reference's, (112, 112) each, finite.
+            distance: As the attribute; rounding beyond [0, 2] is taken off.
+            progress: As the attribute.
+            parameters: As the attribute; copied.
+            parts: As the attribute.
+            numbers: As the attribute.
+        """
+        (probe_map, probe_scale), (reference_map, reference_scale) = (scaled_map(one) for one in maps)
+        return cls(
+            method=method,
+            probe_map=probe_map,
+            reference_map=reference_map,
+            probe_scale=probe_scale,
+            reference_scale=reference_scale,
+            distance=float(np.clip(distance, 0, 2)),
+            progress=progress,
+            parameters=dict(parameters),
+            parts=parts or {},
+            numbers=numbers or {},
+        )
+
     @property
     def unscaled(self) -> MapPair:
         """Both maps in the method's own unit, in which they can be compared."""
@@ -109,6 +146,33 @@ class View:
     maps: MapPair
     percentile: float = 100.0
     is_evidence: bool = True
+
+
+def for_and_against(explanation: Explanation, percentile: float = 100.0) -> tuple[View, ...]:
+    """The views of a method whose `parts` are "positive" and "negative".
+
+    Args:
+        explanation: By such a method; both parts are at least 0.
+        percentile: As for `View`.
+
+    Returns:
+        The map, what speaks for "same", and what speaks against, the latter with its sign.
+    """
+    positive, negative = explanation.parts["positive"], explanation.parts["negative"]
+    against = MapPair(-negative.probe, -negative.reference)
+    return (
+        View("combined", "for and against", explanation.unscaled, percentile),
+        View("for", "for", positive, percentile),
+        View("against", "against", against, percentile),
+    )
+
+
+def parts_by_sign(maps: NDArray[np.floating[Any]]) -> dict[str, MapPair]:
+    """Of (2, 112, 112) maps, what is above 0, "positive", and below, "negative", as positive numbers."""
+    return {
+        "positive": MapPair(*np.maximum(maps, 0).astype(np.float32)),
+        "negative": MapPair(*np.maximum(-maps, 0).astype(np.float32)),
+    }
 
 
 class Explainer(ABC):
@@ -247,23 +311,36 @@ def scaled_map(raw: NDArray[np.floating[Any]]) -> tuple[FloatArray, float]:
     return (raw / scale).astype(np.float32), scale
 
 
-def calibrated_threshold(embedder: Any, method: str) -> float:
-    """The threshold that a method takes where none is given: that of the embedder's calibration.
+def gradient_threshold(embedder: Any, threshold: float | None, method: str) -> float:
+    """Checks what methods that weigh dimensions by T and follow their gradients are made with.
 
     Args:
-        embedder: The model; its calibration is known by its `name`.
+        embedder: The model.
+        threshold: T, on the cosine similarity; where None, that of equal error rate in the calibration that
+            is known by the embedder's `name`.
         method: What to call the method in messages.
 
     Returns:
-        The threshold of equal error rate on the cosine similarity, in [-1, 1].
+        T, in [-1, 1].
 
     Raises:
-        CalibrationError: The embedder has no name, or there is no calibration for it.
+        ModelError: The embedder cannot be differentiated.
+        CalibrationError: None was given, and the embedder has no name, or there is no calibration for it.
+        ValueError: It is no cosine similarity.
     """
-    name = getattr(embedder, "name", None)
-    if name is None:
-        raise CalibrationError(
-            f"{method} needs a threshold, and an embedder without a name has no calibration to take it from; "
-            "give threshold=1 - calibration.eer_threshold"
+    if not hasattr(embedder, "embedding_gradients"):
+        raise ModelError(
+            f"{method} needs gradients, and this embedder has no embedding_gradients; take one that has, "
+            'such as load_embedder gives, or the method "occlusion"'
         )
-    return 1 - load_calibration(name).eer_threshold
+    if threshold is None:
+        name = getattr(embedder, "name", None)
+        if name is None:
+            raise CalibrationError(
+                f"{method} needs a threshold, and an embedder without a name has no calibration to take it "
+                "from; give threshold=1 - calibration.eer_threshold"
+            )
+        return 1 - load_calibration(name).eer_threshold
+    if not -1 <= threshold <= 1:
+        raise ValueError(f"threshold must be a cosine similarity, in [-1, 1], not {threshold}")
+    return float(threshold)

@@ -17,7 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import Embedder
 from xfv_demo.errors import ModelError
-from xfv_demo.explainers.base import Explainer, Explanation, MapPair, View, aligned_pair, scaled_map
+from xfv_demo.explainers.base import (
+    Explainer,
+    Explanation,
+    View,
+    aligned_pair,
+    for_and_against,
+    parts_by_sign,
+)
 from xfv_demo.types import FloatArray
 
 _Doubles = NDArray[np.float64]
@@ -113,14 +120,7 @@ class CorrRiseExplainer(Explainer):
     @classmethod
     def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
         """As `Explainer.views`: the map, what of it is for "same", and what against."""
-        explanation = explanations[cls.name]
-        positive, negative = explanation.parts["positive"], explanation.parts["negative"]
-        against = MapPair(-negative.probe, -negative.reference)
-        return (
-            View("combined", "for and against", explanation.unscaled),
-            View("for", "for", positive),
-            View("against", "against", against),
-        )
+        return for_and_against(explanations[cls.name])
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; by default 16 steps, the first after 32 of the 500 masks."""
@@ -169,21 +169,13 @@ class CorrRiseExplainer(Explainer):
         return np.asarray(embeddings / np.where(length == 0, 1, length))
 
     def _explanation(self, correlations: _Doubles, distance: float, progress: float) -> Explanation:
-        probe_map, probe_scale = scaled_map(correlations[0])
-        reference_map, reference_scale = scaled_map(correlations[1])
-        return Explanation(
-            method=self.name,
-            probe_map=probe_map,
-            reference_map=reference_map,
-            probe_scale=probe_scale,
-            reference_scale=reference_scale,
-            distance=float(np.clip(distance, 0, 2)),
+        return Explanation.from_maps(
+            self.name,
+            correlations,
+            distance=distance,
             progress=progress,
-            parameters=dict(self.parameters),
-            parts={
-                "positive": MapPair(*np.maximum(correlations, 0).astype(np.float32)),
-                "negative": MapPair(*np.maximum(-correlations, 0).astype(np.float32)),
-            },
+            parameters=self.parameters,
+            parts=parts_by_sign(correlations),
         )
 
 

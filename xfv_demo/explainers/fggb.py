@@ -16,11 +16,11 @@ from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
     Explainer,
     Explanation,
-    MapPair,
     View,
     aligned_pair,
-    calibrated_threshold,
-    scaled_map,
+    for_and_against,
+    gradient_threshold,
+    parts_by_sign,
 )
 from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
 from xfv_demo.types import FloatArray
@@ -75,14 +75,7 @@ class FggbExplainer(Explainer):
         gaussian_sigma: float = 0.0,
         batch_size: int = 16,
     ) -> None:
-        if not hasattr(embedder, "embedding_gradients"):
-            raise ModelError(
-                "FGGB needs gradients, and this embedder has no embedding_gradients; take one that has, "
-                'such as load_embedder gives, or the method "occlusion"'
-            )
-        self.threshold = calibrated_threshold(embedder, "FGGB") if threshold is None else float(threshold)
-        if not -1 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be a cosine similarity, in [-1, 1], not {threshold}")
+        self.threshold = gradient_threshold(embedder, threshold, "FGGB")
         if not 0 <= gaussian_sigma < np.inf:
             raise ValueError(f"gaussian_sigma must be at least 0, not {gaussian_sigma}")
         if batch_size < 1:
@@ -95,14 +88,7 @@ class FggbExplainer(Explainer):
     @classmethod
     def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
         """As `Explainer.views`: the map, what of it is for "same", and what against."""
-        explanation = explanations[cls.name]
-        positive, negative = explanation.parts["positive"], explanation.parts["negative"]
-        against = MapPair(-negative.probe, -negative.reference)
-        return (
-            View("combined", "for and against", explanation.unscaled, _SHOWN_PERCENTILE),
-            View("for", "for", positive, _SHOWN_PERCENTILE),
-            View("against", "against", against, _SHOWN_PERCENTILE),
-        )
+        return for_and_against(explanations[cls.name], _SHOWN_PERCENTILE)
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; a step for each batch, beginning with the dimensions that weigh most."""
@@ -142,19 +128,11 @@ class FggbExplainer(Explainer):
     def _explanation(self, maps: NDArray[np.float64], distance: float, progress: float) -> Explanation:
         if self._gaussian_sigma:
             maps = np.stack([cv2.GaussianBlur(values, (0, 0), self._gaussian_sigma) for values in maps])
-        probe_map, probe_scale = scaled_map(maps[0])
-        reference_map, reference_scale = scaled_map(maps[1])
-        return Explanation(
-            method=self.name,
-            probe_map=probe_map,
-            reference_map=reference_map,
-            probe_scale=probe_scale,
-            reference_scale=reference_scale,
+        return Explanation.from_maps(
+            self.name,
+            maps,
             distance=distance,
             progress=progress,
-            parameters=dict(self.parameters),
-            parts={
-                "positive": MapPair(*np.maximum(maps, 0).astype(np.float32)),
-                "negative": MapPair(*np.maximum(-maps, 0).astype(np.float32)),
-            },
+            parameters=self.parameters,
+            parts=parts_by_sign(maps),
         )

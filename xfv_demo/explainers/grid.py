@@ -20,7 +20,6 @@ from xfv_demo.explainers.base import (
     View,
     aligned_pair,
     enlarged_cells,
-    scaled_map,
 )
 from xfv_demo.types import FloatArray
 
@@ -129,17 +128,12 @@ class GridExplainer(Explainer):
     def _steps(self, photos: FloatArray) -> Iterator[Explanation]:
         taken_apart = self._decompose(photos)
         both = taken_apart.probe_cells, taken_apart.reference_cells
-        probe_map, probe_scale = scaled_map(enlarged_cells(both[0], smooth=True))
-        reference_map, reference_scale = scaled_map(enlarged_cells(both[1], smooth=True))
-        yield Explanation(
-            method=self.name,
-            probe_map=probe_map,
-            reference_map=reference_map,
-            probe_scale=probe_scale,
-            reference_scale=reference_scale,
+        yield Explanation.from_maps(
+            self.name,
+            [enlarged_cells(cells, smooth=True) for cells in both],
             distance=1 - taken_apart.similarity,
             progress=1.0,
-            parameters=dict(self.parameters),
+            parameters=self.parameters,
             parts={"cells": MapPair(*(enlarged_cells(cells, smooth=False) for cells in both))},
             numbers={
                 "probe_constant": taken_apart.probe_constant,

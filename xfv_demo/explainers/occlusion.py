@@ -24,7 +24,12 @@ from scipy import sparse
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import Embedder
 from xfv_demo.errors import ModelError
-from xfv_demo.explainers.base import Explainer, Explanation, View, aligned_pair, scaled_map
+from xfv_demo.explainers.base import (
+    Explainer,
+    Explanation,
+    View,
+    aligned_pair,
+)
 from xfv_demo.patching import Box
 from xfv_demo.types import FloatArray
 
@@ -547,15 +552,10 @@ class OcclusionExplainer(Explainer):
         maps = iter(self._masks.maps(changes))
         explanations = {}
         for comparison in comparisons:
-            probe_map, probe_scale = scaled_map(next(maps))
-            reference_map, reference_scale = scaled_map(next(maps))
-            explanations[comparison] = Explanation(
-                method=self.name,
-                probe_map=probe_map,
-                reference_map=reference_map,
-                probe_scale=probe_scale,
-                reference_scale=reference_scale,
-                distance=float(np.clip(distance, 0, 2)),
+            explanations[comparison] = Explanation.from_maps(
+                self.name,
+                (next(maps), next(maps)),
+                distance=distance,
                 progress=done / len(self._masks),
                 parameters={**self.parameters, "comparison": comparison},
             )

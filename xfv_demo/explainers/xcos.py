@@ -20,7 +20,6 @@ from xfv_demo.explainers.base import (
     View,
     aligned_pair,
     enlarged_cells,
-    scaled_map,
 )
 from xfv_demo.similarity import cosine_distance
 from xfv_demo.types import FloatArray
@@ -99,16 +98,12 @@ class XcosExplainer(Explainer):
         if not np.isfinite(similarity):
             raise ModelError("the embedder gives a feature grid that is not finite; xCos cannot explain it")
         product = cosines * attention
-        signed, scale = scaled_map(enlarged_cells(product, smooth=True))
-        yield Explanation(
-            method=self.name,
-            probe_map=signed,
-            reference_map=signed.copy(),
-            probe_scale=scale,
-            reference_scale=scale,
+        yield Explanation.from_maps(
+            self.name,
+            [enlarged_cells(product, smooth=True)] * len(photos),
             distance=float(cosine_distance(*self._embedder.embed(photos))),
             progress=1.0,
-            parameters=dict(self.parameters),
+            parameters=self.parameters,
             parts={
                 name: MapPair(*(enlarged_cells(cells, smooth=False) for _ in photos))
                 for name, cells in (("product", product), ("grid_cosine", cosines), ("attention", attention))

@@ -19,8 +19,8 @@ from xfv_demo.explainers.base import (
     MapPair,
     View,
     aligned_pair,
-    calibrated_threshold,
-    scaled_map,
+    for_and_against,
+    gradient_threshold,
 )
 from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
 from xfv_demo.types import FloatArray
@@ -87,14 +87,7 @@ class XssabExplainer(Explainer):
         batch_size: int = 16,
         rng: np.random.Generator | None = None,
     ) -> None:
-        if not hasattr(embedder, "embedding_gradients"):
-            raise ModelError(
-                "xSSAB needs gradients, and this embedder has no embedding_gradients; take one that has, "
-                'such as load_embedder gives, or the method "occlusion"'
-            )
-        self.threshold = calibrated_threshold(embedder, "xSSAB") if threshold is None else float(threshold)
-        if not -1 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be a cosine similarity, in [-1, 1], not {threshold}")
+        self.threshold = gradient_threshold(embedder, threshold, "xSSAB")
         for setting, value in (
             ("noise_samples", noise_samples),
             ("noise_level", noise_level),
@@ -122,14 +115,7 @@ class XssabExplainer(Explainer):
     @classmethod
     def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
         """As `Explainer.views`: the combined map, what is in it for "same", and what against."""
-        explanation = explanations[cls.name]
-        positive, negative = explanation.parts["positive"], explanation.parts["negative"]
-        against = MapPair(-negative.probe, -negative.reference)
-        return (
-            View("combined", "for and against", explanation.unscaled, _SHOWN_PERCENTILE),
-            View("for", "for", positive, _SHOWN_PERCENTILE),
-            View("against", "against", against, _SHOWN_PERCENTILE),
-        )
+        return for_and_against(explanations[cls.name], _SHOWN_PERCENTILE)
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; a single step, or with noise one for each batch."""
@@ -184,17 +170,12 @@ class XssabExplainer(Explainer):
                 ]
             )
         positive, negative = gradients
-        probe_map, probe_scale = scaled_map(positive[0] - negative[0])
-        reference_map, reference_scale = scaled_map(positive[1] - negative[1])
-        return Explanation(
-            method=self.name,
-            probe_map=probe_map,
-            reference_map=reference_map,
-            probe_scale=probe_scale,
-            reference_scale=reference_scale,
+        return Explanation.from_maps(
+            self.name,
+            positive - negative,
             distance=distance,
             progress=progress,
-            parameters=dict(self.parameters),
+            parameters=self.parameters,
             parts={
                 "positive": MapPair(*positive.astype(np.float32)),
                 "negative": MapPair(*negative.astype(np.float32)),
