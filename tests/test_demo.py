@@ -293,6 +293,8 @@ def test_methods_are_chosen_in_settings_and_weights_have_their_own_legend(page):
     assert not page.locator("[data-method=xcos]").is_visible()
     page.get_by_text("Settings", exact=True).click()
     offered = page.locator(".methods input[type=checkbox]")
+    # What the drawer holds is made when it is opened.
+    offered.last.wait_for()
     assert offered.count() == len(EXPLAINERS)
     page.get_by_role("checkbox", name=re.compile("^Occlusion")).uncheck()
     for title in ("Grid cells", "Local cosines"):

@@ -26,6 +26,7 @@ PURE = (
     "evaluation.metrics",
     "evaluation.verification",
     "evaluation.figures",
+    "xcos.settings",
 )
 # These define layers and models of Keras, so they import it; all others import them where they need one.
 KERAS = ("xcos.head", "xcos.backbone", "xcos.training")
@@ -53,6 +54,7 @@ LAYERS = (
     ("detection", "embedding"),
     ("verification", "evaluation.embeddings"),
     ("explainers.base",),
+    ("xcos.settings",),
     ("xcos.head", "xcos.augmentation"),
     (
         "explainers.occlusion",

@@ -13,7 +13,8 @@ from xfv_demo.errors import ModelError
 from xfv_demo.xcos.backbone import TrainableBackbone
 from xfv_demo.xcos.grids import GridSet, as_bytes
 from xfv_demo.xcos.head import load_head
-from xfv_demo.xcos.training import TrainingSettings, _split, _Validation, train_head
+from xfv_demo.xcos.settings import TrainingSettings
+from xfv_demo.xcos.training import _split, _Validation, train_head
 
 PEOPLE, PHOTOS = 8, 3
 SMALL = TrainingSettings(

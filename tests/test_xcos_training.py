@@ -10,14 +10,8 @@ from xfv_demo.errors import DatasetError, ModelError, XfvError
 from xfv_demo.grid import AffineHead
 from xfv_demo.xcos.augmentation import augmented
 from xfv_demo.xcos.grids import GridSet
-from xfv_demo.xcos.training import (
-    MarginClassifier,
-    PairBatches,
-    TrainingSettings,
-    initial_projection,
-    settings_from,
-    train_head,
-)
+from xfv_demo.xcos.settings import TrainingSettings, settings_from
+from xfv_demo.xcos.training import MarginClassifier, PairBatches, initial_projection, train_head
 
 SMALL = TrainingSettings(
     channels=4, epochs=3, steps=8, batch_pairs=16, variants=2, learning_rate=0.01, validation_share=0.25

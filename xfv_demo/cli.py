@@ -633,10 +633,11 @@ def _train_xcos(
     from xfv_demo.embedding import load_embedder
     from xfv_demo.evaluation.datasets import read_lfw, read_people
     from xfv_demo.evaluation.embeddings import EmbeddingStore
+    from xfv_demo.xcos.settings import settings_from
 
     if out:
         check_folder(out)
-    values = {**(_read_config(config) if config else {}), **given}
+    settings = settings_from({**(_read_config(config) if config else {}), **given})
     images = read_people(data)
     people = frozenset(images.people)
     if hold_out:
@@ -647,9 +648,8 @@ def _train_xcos(
     # Keras takes seconds to import: not before the words are known to be right.
     from xfv_demo.xcos.grids import compute_grids
     from xfv_demo.xcos.head import head_folder
-    from xfv_demo.xcos.training import settings_from, train_head
+    from xfv_demo.xcos.training import train_head
 
-    settings = settings_from(values)
     embedder = load_embedder(model, progress=True)
     folder = out or head_folder(embedder.name)
     kept = cache_folder() / "grids"

@@ -28,9 +28,9 @@ from xfv_demo.embedding import GridEmbedder
 from xfv_demo.errors import ModelError
 from xfv_demo.files import write_all
 from xfv_demo.types import FloatArray
+from xfv_demo.xcos.settings import CHANNELS
 
-# The paper's: 512 channels of the grid become 32, and 16 within the attention.
-CHANNELS = 32
+# Within the attention; the paper's.
 ATTENTION_CHANNELS = 16
 
 _SETTINGS_FILE = "head.json"
