@@ -22,9 +22,6 @@ from xfv_demo.types import Verification
 
 DEFAULT_METHODS = ("occlusion", "xssab")
 
-# Those that take the threshold of equal error rate, on the cosine similarity.
-_THRESHOLD_METHODS = ("xssab", "fggb")
-
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
@@ -221,10 +218,10 @@ def _stream(
     settings: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[MethodResult]:
     threshold = verification.threshold if calibration is None else calibration.eer_threshold
-    defaults = {method: {"threshold": 1 - threshold} for method in _THRESHOLD_METHODS}
     pair = verification.probe.aligned, verification.reference.aligned
     for method in methods:
-        chosen = {**defaults.get(method, {}), **settings.get(method, {})}
+        known = {"threshold": 1 - threshold} if EXPLAINERS[method].takes_threshold else {}
+        chosen = {**known, **settings.get(method, {})}
         seconds, start = 0.0, time.perf_counter()
         for explanations in EXPLAINERS[method].stream_all(embedder, *pair, **chosen):
             seconds += time.perf_counter() - start

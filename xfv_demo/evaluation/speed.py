@@ -42,7 +42,6 @@ _PROBE, _REFERENCE = "obama.jpg", "obama2.jpg"
 _PUBLISHED_BATCH = 64
 # For methods that take one, on the cosine similarity. It weighs gradients, and bears on no time.
 _THRESHOLD = 0.4
-_THRESHOLD_METHODS = ("xssab", "fggb")
 # Occlusion first, which the others are compared with.
 _METHODS = sorted(EXPLAINERS, key=lambda method: method != OcclusionExplainer.name)
 # From here on, a map looks like the final one.
@@ -479,8 +478,8 @@ def _time_method(
 ) -> MethodTiming:
     """What a method takes on the model as `load_embedder` gives it."""
     embedder = SavedModelEmbedder(folder, name=name)
-    settings = {"threshold": _THRESHOLD} if method in _THRESHOLD_METHODS else {}
     explainer = EXPLAINERS[method]
+    settings = {"threshold": _THRESHOLD} if explainer.takes_threshold else {}
     # Two steps on other images build what is built at first.
     others = np.random.default_rng(0).random((2, *pair[0].shape), np.float32)
     deque(itertools.islice(explainer.stream_all(embedder, *others, **settings), 2), maxlen=0)

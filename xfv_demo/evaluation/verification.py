@@ -315,7 +315,7 @@ class VerificationReport:
             "comparison": [asdict(row) for row in self.comparison],
             "not_compared": dict(self.not_compared),
         }
-        return {name: _rounded(value) for name, value in plain.items()}
+        return {name: rounded(value) for name, value in plain.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes `to_dict` as JSON, whole or not at all; makes the folders that lack.
@@ -588,12 +588,12 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.2g} %"
 
 
-def _rounded(value: Any) -> Any:
-    """Plain values with every float rounded; None for NaN, which JSON lacks."""
+def rounded(value: Any) -> Any:
+    """Plain values with every float rounded to six digits; None for NaN, which JSON lacks."""
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, _DIGITS)
     if isinstance(value, dict):
-        return {name: _rounded(inner) for name, inner in value.items()}
+        return {name: rounded(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_rounded(inner) for inner in value]
+        return [rounded(inner) for inner in value]
     return value

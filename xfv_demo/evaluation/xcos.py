@@ -21,6 +21,7 @@ from xfv_demo.evaluation.embeddings import (
     measure_pairs,
 )
 from xfv_demo.evaluation.metrics import Booleans, Doubles, FoldAccuracy, Interval, auc, eer, fold_accuracy
+from xfv_demo.evaluation.verification import rounded
 from xfv_demo.files import write_whole
 from xfv_demo.types import FloatArray
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _FORMAT = "xfv-demo xcos report"
 _FORMAT_VERSION = 1
-_DIGITS = 6
 _RESAMPLES = 2000
 _LEVEL = 0.95
 _AT_ONCE = 256
@@ -129,7 +129,7 @@ class XcosReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, rates to six digits."""
         plain = {**asdict(self), "date": self.date.isoformat(), "difference": self.difference}
-        return {"format": _FORMAT, "version": _FORMAT_VERSION, **_rounded(plain)}
+        return {"format": _FORMAT, "version": _FORMAT_VERSION, **rounded(plain)}
 
     def save(self, path: Path) -> None:
         """Writes `to_dict` as JSON, whole or not at all.
@@ -321,13 +321,3 @@ def _right(values: Doubles, labels: Booleans, folds: ArrayLike, by_fold: FoldAcc
     """Whether each pair is decided rightly at its fold's threshold."""
     _, fold_of = np.unique(np.asarray(folds), return_inverse=True)
     return np.asarray((1 - values < by_fold.thresholds[fold_of]) == labels)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, _DIGITS)
-    if isinstance(value, Mapping):
-        return {name: _rounded(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(inner) for inner in value]
-    return value

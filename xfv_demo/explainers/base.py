@@ -181,6 +181,7 @@ class Explainer(ABC):
     Attributes:
         name: The method's key in `EXPLAINERS`.
         title: What people call the method.
+        takes_threshold: Whether it takes `threshold`, that of equal error rate on the cosine similarity.
 
     Args:
         embedder: The model, with the methods that the explainer needs.
@@ -189,6 +190,7 @@ class Explainer(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    takes_threshold: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, embedder: Any, **settings: Any) -> None: ...

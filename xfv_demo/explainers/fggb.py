@@ -66,6 +66,7 @@ class FggbExplainer(Explainer):
 
     name: ClassVar[str] = "fggb"
     title: ClassVar[str] = "Feature-guided gradient (FGGB)"
+    takes_threshold: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -75,6 +75,7 @@ class XssabExplainer(Explainer):
 
     name: ClassVar[str] = "xssab"
     title: ClassVar[str] = "Gradient (xSSAB)"
+    takes_threshold: ClassVar[bool] = True
 
     def __init__(
         self,
