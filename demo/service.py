@@ -184,4 +184,4 @@ class VerificationService:
             future.set_result(embedder)
             # Takes seconds at first, and a few methods alone need it: comparing need not wait for it.
             with suppress(ModelError):
-                _ = embedder.head
+                _ = embedder.affine_head

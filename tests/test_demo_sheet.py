@@ -438,7 +438,7 @@ class NoHead(NoGrid):
         self.feature_grid, self.grid_shape = embedder.feature_grid, embedder.grid_shape
 
     @property
-    def head(self):
+    def affine_head(self):
         raise ModelError("it is not affine")
 
 
@@ -465,7 +465,7 @@ def places():
 @pytest.mark.parametrize(
     ("model", "reasons"),
     [
-        (NoGrid, {"grid": "no feature_grid and head", "xcos": "no feature_grid"}),
+        (NoGrid, {"grid": "no feature_grid and affine_head", "xcos": "no feature_grid"}),
         (NoHead, {"grid": "is not affine", "xcos": "There is no xCos head"}),
     ],
 )

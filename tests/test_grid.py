@@ -16,7 +16,7 @@ class TwoByTwo:
     """
 
     grid_shape = (2, 2, 1)
-    head = AffineHead(
+    affine_head = AffineHead(
         weights=np.array([[[[1, 0]], [[0, 2]]], [[[3, 0]], [[0, 0]]]], np.float32),
         bias=np.array([0, 1], np.float32),
     )
@@ -48,7 +48,7 @@ class TestOnPaper:
 
     def test_a_cell_against_is_negative(self):
         class Opposed(TwoByTwo):
-            head = AffineHead(
+            affine_head = AffineHead(
                 np.array([[[[1, 0]], [[-1, 0]]], [[[0, 1]], [[0, 0]]]], np.float32), np.zeros(2)
             )
 
@@ -73,7 +73,7 @@ class TestOnPaper:
 
     def test_no_direction_is_an_error(self):
         class Nothing(TwoByTwo):
-            head = AffineHead(np.zeros((2, 2, 1, 2), np.float32), np.zeros(2, np.float32))
+            affine_head = AffineHead(np.zeros((2, 2, 1, 2), np.float32), np.zeros(2, np.float32))
 
         with pytest.raises(ModelError, match="no direction"):
             EXPLAINERS["grid"](Nothing()).explain(photo(1, 0, 0, 0), photo(1, 0, 0, 0))
@@ -98,7 +98,9 @@ def test_cells_and_constant_make_the_cosine(embedder, aligned, names):
 
 def test_the_heads_cells_and_bias_make_the_embedding(embedder, aligned):
     faces = np.stack([aligned[name] for name in ("obama", "biden")])
-    raw = embedder.head.cells(embedder.feature_grid(faces)).sum(axis=(1, 2)) + embedder.head.bias
+    raw = (
+        embedder.affine_head.cells(embedder.feature_grid(faces)).sum(axis=(1, 2)) + embedder.affine_head.bias
+    )
     unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     np.testing.assert_allclose(unit, embedder.embed(faces), atol=1e-5)
 
@@ -106,11 +108,11 @@ def test_the_heads_cells_and_bias_make_the_embedding(embedder, aligned):
 def test_a_hidden_cell_changes_the_cosine_by_its_share(embedder, aligned):
     """Of an embedding that is not normalised, a cell that is set to zero takes exactly its share away."""
     grids = embedder.feature_grid(np.stack([aligned["obama"], aligned["obama2"]]))
-    whole = embedder.head.cells(grids).sum(axis=(1, 2)) + embedder.head.bias
+    whole = embedder.affine_head.cells(grids).sum(axis=(1, 2)) + embedder.affine_head.bias
     shares = EXPLAINERS["grid"](embedder).decompose(aligned["obama"], aligned["obama2"]).probe_cells
     hidden = grids.copy()
     hidden[0, 3, 2] = 0
-    without = embedder.head.cells(hidden).sum(axis=(1, 2)) + embedder.head.bias
+    without = embedder.affine_head.cells(hidden).sum(axis=(1, 2)) + embedder.affine_head.bias
     direction = whole[1] / np.linalg.norm(whole[1])
     change = (whole[0] - without[0]) @ direction / np.linalg.norm(whole[0])
     assert change == pytest.approx(shares[3, 2], abs=1e-5)

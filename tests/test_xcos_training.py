@@ -29,7 +29,7 @@ def model():
         sha256="0" * 64,
         fingerprint="0" * 64,
         grid_shape=(HEIGHT, WIDTH, DEPTH),
-        head=AffineHead(weights, np.zeros(DIMENSIONS, np.float32)),
+        affine_head=AffineHead(weights, np.zeros(DIMENSIONS, np.float32)),
     )
 
 
@@ -39,7 +39,7 @@ def made_grids(model, sizes):
     person = np.repeat(np.arange(len(sizes)), sizes)
     means = rng.normal(size=(len(sizes), HEIGHT, WIDTH, DEPTH))
     made = (means[person] + 0.3 * rng.normal(size=(2, len(person), HEIGHT, WIDTH, DEPTH))).astype(np.float16)
-    embeddings = np.stack([model.head.cells(one.astype(np.float32)).sum(axis=(1, 2)) for one in made])
+    embeddings = np.stack([model.affine_head.cells(one.astype(np.float32)).sum(axis=(1, 2)) for one in made])
     embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
     return GridSet(made, embeddings, person, tuple(f"person {number}" for number in range(len(sizes))))
 
@@ -191,7 +191,7 @@ class TestTraining:
         looks_at_one = SimpleNamespace(**vars(model))
         weights = np.zeros((HEIGHT, WIDTH, DEPTH, DIMENSIONS), np.float32)
         weights[0, 1] = np.eye(DEPTH, DIMENSIONS)
-        looks_at_one.head = AffineHead(weights, model.head.bias)
+        looks_at_one.affine_head = AffineHead(weights, model.affine_head.bias)
         grids = made_grids(looks_at_one, [4] * 100)
         settings = {**SMALL.__dict__, "initial": "random", "channels": DIMENSIONS, "batch_pairs": 64}
         error = {}
@@ -278,10 +278,10 @@ class TestTraining:
     def test_a_head_that_is_not_affine(self, grids, model, tmp_path, everyone):
         class NotAffine(SimpleNamespace):
             @property
-            def head(self):
+            def affine_head(self):
                 raise ModelError("not affine")
 
-        other = NotAffine(**{name: value for name, value in vars(model).items() if name != "head"})
+        other = NotAffine(**{name: value for name, value in vars(model).items() if name != "affine_head"})
         one = {**SMALL.__dict__, "epochs": 1}
         self.run(grids, other, tmp_path / "auto", everyone, TrainingSettings(**one))
         with pytest.raises(ModelError, match="not affine"):

@@ -14,7 +14,7 @@ from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.assets import folder_sha256, locate_model
 from xfv_demo.engine import OpenVinoNetwork, Precision, check_agreement
 from xfv_demo.errors import ModelError
-from xfv_demo.grid import AffineHead, affine_head, last_grid
+from xfv_demo.grid import AffineHead, find_affine_head, last_grid
 from xfv_demo.patching import Box
 from xfv_demo.similarity import unit_length
 from xfv_demo.types import FloatArray
@@ -100,7 +100,7 @@ class AffineGridEmbedder(GridEmbedder, Protocol):
     """A grid embedder that may be affine after its last grid. What the grid decomposition needs."""
 
     @property
-    def head(self) -> AffineHead:
+    def affine_head(self) -> AffineHead:
         """What turns the feature grid into the embedding, before it is normalised.
 
         Raises:
@@ -314,7 +314,7 @@ class SavedModelEmbedder:
         return self._run(function, _checked(images), shape)
 
     @functools.cached_property
-    def head(self) -> AffineHead:
+    def affine_head(self) -> AffineHead:
         """What turns the feature grid into the embedding, before it is normalised.
 
         Raises:
@@ -322,7 +322,7 @@ class SavedModelEmbedder:
         """
         grids = self.feature_grid(_trial_images())
         _, grid, output = self._tensors
-        head = affine_head(self._graph, grid, output, grids)
+        head = find_affine_head(self._graph, grid, output, grids)
         if head is None:
             raise ModelError(
                 f'model "{self.name}" is not affine after its last feature grid, so its cosine is no sum '

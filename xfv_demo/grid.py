@@ -70,7 +70,7 @@ def last_grid(image: Any, output: Any) -> Any | None:
     return None
 
 
-def affine_head(function: Any, grid: Any, output: Any, grids: FloatArray) -> AffineHead | None:
+def find_affine_head(function: Any, grid: Any, output: Any, grids: FloatArray) -> AffineHead | None:
     """Finds what turns a network's feature grid into its embedding, where that is affine.
 
     The embedding may be normalised in the network or after it: what is found gives the same direction.

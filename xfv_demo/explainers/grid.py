@@ -68,16 +68,16 @@ class GridExplainer(Explainer):
     title: ClassVar[str] = "Grid cells (exact)"
 
     def __init__(self, embedder: AffineGridEmbedder, *, batch_size: int = 1) -> None:
-        if not hasattr(embedder, "feature_grid") or not hasattr(embedder, "head"):
+        if not hasattr(embedder, "feature_grid") or not hasattr(embedder, "affine_head"):
             raise ModelError(
                 "the grid decomposition needs an embedder's last feature grid and what follows it, and this "
-                "embedder has no feature_grid and head; take one that has, such as load_embedder gives, or "
-                'the method "occlusion"'
+                "embedder has no feature_grid and affine_head; take one that has, such as load_embedder "
+                'gives, or the method "occlusion"'
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self._embedder = embedder
-        self._head = embedder.head
+        self._head = embedder.affine_head
         self.parameters: dict[str, Any] = {}
 
     @classmethod

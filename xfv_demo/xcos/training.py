@@ -579,7 +579,7 @@ def _initialise(
     if settings.initial == "random":
         return
     try:
-        weights = embedder.head.weights
+        weights = embedder.affine_head.weights
     except ModelError:
         if settings.initial == "affine":
             raise
