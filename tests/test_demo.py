@@ -433,10 +433,10 @@ def test_no_photo_outlives_the_page(browser, address, folder):
 
 def test_no_photo_outlives_the_deletion_time(browser, tmp_path):
     # Long enough that a loaded machine has compared the photos before they go; no later than 14 s after it.
-    with running_demo(tmp_path, XFV_DELETE_AFTER="15") as url, visit(browser, url) as page:
+    with running_demo(tmp_path, XFV_DELETE_AFTER="30") as url, visit(browser, url) as page:
         compare(page, EXAMPLES / "obama3.jpg", EXAMPLES / "biden.jpg")
         wait_until_done(page)
-        wait_until_gone(tmp_path / "cache", ("",), 15 + 14)
+        wait_until_gone(tmp_path / "cache", ("",), 30 + 14)
         page.get_by_role("heading", name="Different people").wait_for()
 
 

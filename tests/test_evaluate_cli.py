@@ -115,6 +115,61 @@ def test_a_folder_of_people_will_do(people, cache, tmp_path):
     assert (cache / "calibrations" / "mobilefacenet-drawn.json").is_file()
 
 
+def test_explanations_are_measured_written_and_measured_again(people, cache, tmp_path):
+    (tmp_path / "document.md").write_text("before <!-- patch-lfw --> <!-- /patch-lfw --> after")
+    common = ("--slow-pairs", 4, "--methods", "grid", "--sanity-pairs", 1, "--into", "document.md")
+    done = run(
+        *("evaluate", "patch-lfw", "--data", people, "--count", 40, "--pairs", 12, "--seed", 3),
+        *("--save", "patched", *common),
+        cache=cache, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Grid cells" in done.stdout
+    written = sorted(path.name for path in (tmp_path / "results").iterdir())
+    name = "mobilefacenet-people0-explanations"
+    assert written == [f"{name}-curves.png", f"{name}-tradeoff.png", f"{name}.json"]
+    report = json.loads((tmp_path / "results" / f"{name}.json").read_text())
+    assert {one["key"] for one in report["contenders"]} == {"grid", "random", "face-prior"}
+    assert report["command"].startswith("python -m xfv_demo evaluate patch-lfw --data")
+    text = (tmp_path / "document.md").read_text()
+    assert text.startswith("before <!-- patch-lfw -->\n")
+    assert "| Grid cells |" in text
+    assert text.endswith("<!-- /patch-lfw --> after")
+    # From disk the same, and nothing is measured a second time.
+    again = run(
+        "evaluate", "patch-lfw", "--data", "patched", *common, "--out", "again", cache=cache, cwd=tmp_path
+    )
+    assert again.returncode == 0, again.stderr
+    (path,) = (tmp_path / "again").glob("*.json")
+    read = json.loads(path.read_text())
+    # Three contenders; a pair with the wall in it is left out.
+    measured = report["contenders"][0]["common"]["pairs"]
+    assert (report["kept"], read["kept"]) == (0, 3 * (measured["genuine"] + measured["impostor"]))
+    assert report["left_out"] + report["kept"] + read["kept"] // 3 == 12
+    areas = [{one["key"]: one["common"] for one in some["contenders"]} for some in (report, read)]
+    assert areas[0] == areas[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--methods", "lime"), 'no explanation method "lime"'),
+        (("--into", "nowhere.md"), "nowhere.md"),
+        (("--calibration", "nowhere"), "nowhere"),
+        (("--model", "nowhere"), "nowhere"),
+        (("--out", "document.md"), "document.md"),
+    ],
+)
+def test_explanations_cannot_be_measured(people, cache, tmp_path, run_here, monkeypatch, options, message):
+    monkeypatch.setenv("XFV_CACHE", str(cache))
+    (tmp_path / "document.md").write_text("no marks")
+    model = () if "--model" in options else ("--model", "mobilefacenet")
+    done = run_here("evaluate", "patch-lfw", "--data", people, "--count", 8, *model, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "word"),
     [

@@ -189,6 +189,12 @@ def test_explain_is_the_last_of_stream(make, pair):
     assert_same(explainer.explain(*pair), last, atol=0)
 
 
+def test_the_probes_map_alone_is_the_same(make, pair):
+    alone = make().probe_map(*pair)
+    assert alone.dtype == np.float32
+    np.testing.assert_allclose(alone, make().explain(*pair).probe_map, atol=1e-5)
+
+
 def test_a_stream_can_be_closed_and_begun_again(make, pair):
     explainer = make()
     first = explainer.stream(*pair)

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from xfv_demo import XfvError
-from xfv_demo.files import check_file, check_folder, write_all, write_whole
+from xfv_demo.files import (
+    check_file,
+    check_folder,
+    check_marks,
+    write_all,
+    write_between_marks,
+    write_whole,
+)
 
 FILES = {"a.txt": b"first", "b.txt": b"second", "c.txt": b"third"}
 
@@ -112,3 +119,38 @@ class TestChecksBeforeTheWork:
             check_folder(tmp_path / "new")
         (tmp_path / "mine").mkdir()
         check_folder(tmp_path / "mine" / "new")
+
+
+class TestMarks:
+    DOCUMENT = "# Title\n\n<!-- table -->\nold\n<!-- /table -->\n\nEnd.\n"
+
+    def test_what_stands_between_is_replaced_and_nothing_else(self, tmp_path):
+        path = tmp_path / "document.md"
+        path.write_text(self.DOCUMENT)
+        check_marks(path, "table")
+        for content in ("| new |", "| newer |"):
+            write_between_marks(path, "table", content)
+            assert path.read_text() == (
+                f"# Title\n\n<!-- table -->\n\n{content}\n\n<!-- /table -->\n\nEnd.\n"
+            )
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "no marks",
+            "<!-- table --> no end",
+            "<!-- /table --> wrong order <!-- table -->",
+            f"{DOCUMENT}{DOCUMENT}",
+        ],
+    )
+    def test_a_document_without_them_is_refused_as_it_is(self, tmp_path, text):
+        path = tmp_path / "document.md"
+        path.write_text(text)
+        for refusing in (lambda: check_marks(path, "table"), lambda: write_between_marks(path, "table", "x")):
+            with pytest.raises(XfvError, match="must have <!-- table -->"):
+                refusing()
+        assert path.read_text() == text
+
+    def test_a_document_that_is_not_there_is_named(self, tmp_path):
+        with pytest.raises(XfvError, match=r"missing\.md.*cannot be read"):
+            check_marks(tmp_path / "missing.md", "table")

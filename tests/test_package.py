@@ -26,6 +26,9 @@ PURE = (
     "evaluation.metrics",
     "evaluation.verification",
     "evaluation.figures",
+    "evaluation.pixel_curves",
+    "evaluation.replacement",
+    "evaluation.deletion",
     "xcos.settings",
 )
 # These define layers and models of Keras, so they import it; all others import them where they need one.
@@ -43,8 +46,11 @@ LAYERS = (
         "rendering",
         "evaluation.metrics",
         "evaluation.insightface_bin",
+        "evaluation.store",
     ),
-    ("calibrators", "regions", "evaluation.datasets"),
+    ("calibrators", "regions", "evaluation.datasets", "evaluation.pixel_curves"),
+    ("evaluation.replacement",),
+    ("evaluation.deletion",),
     ("calibration",),
     ("evaluation.verification",),
     ("evaluation.figures",),
@@ -53,7 +59,7 @@ LAYERS = (
     ("engine",),
     ("detection", "embedding"),
     ("verification", "evaluation.embeddings"),
-    ("explainers.base",),
+    ("explainers.base", "evaluation.patch_lfw"),
     ("xcos.settings",),
     ("xcos.head", "xcos.augmentation"),
     (
@@ -66,7 +72,11 @@ LAYERS = (
     ),
     ("explaining",),
     ("evaluation.speed", "evaluation.xcos", "xcos.grids", "xcos.backbone"),
-    ("xcos.training",),
+    ("xcos.training", "evaluation.contenders"),
+    ("evaluation.outcomes",),
+    ("evaluation.sanity",),
+    ("evaluation.benchmark",),
+    ("evaluation.benchmark_figures",),
     ("cli",),
 )
 

@@ -6,7 +6,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,14 @@ from xfv_demo import __version__
 from xfv_demo.calibrators import DEFAULT_METHOD
 from xfv_demo.console import BAD_INPUT, one_line_errors, progress_bar, silence_native_libraries
 from xfv_demo.errors import CalibrationError, XfvError
-from xfv_demo.files import check_file, check_folder, write_all, write_whole
+from xfv_demo.files import (
+    check_file,
+    check_folder,
+    check_marks,
+    write_all,
+    write_between_marks,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +33,11 @@ if TYPE_CHECKING:
 
     from xfv_demo.embedding import SavedModelEmbedder
     from xfv_demo.engine import Precision
+    from xfv_demo.evaluation.contenders import Contender
     from xfv_demo.evaluation.datasets import PairSet
-    from xfv_demo.evaluation.embeddings import FaceChoice
+    from xfv_demo.evaluation.embeddings import FaceChoice, Progress
     from xfv_demo.evaluation.metrics import Interval
+    from xfv_demo.evaluation.patch_lfw import PatchLfw
     from xfv_demo.evaluation.verification import DetectionFailure, PairCounts, VerificationReport
     from xfv_demo.types import AlignedFace, Verification
     from xfv_demo.verification import Verifier
@@ -48,6 +57,9 @@ app = typer.Typer(
 # More pairs of one class than this many times the other's are not used.
 _MOST_UNBALANCED = 2
 _FOLDS = 10
+
+# Where a document has the results of the benchmark of explanations.
+_BENCHMARK_MARK = "patch-lfw"
 
 ModelOption = Annotated[
     str,
@@ -435,6 +447,67 @@ def evaluate_xcos(
     _evaluate_xcos(_read(data, pairs_file, dataset, count, seed), model, heads or [None], face, seed, out)
 
 
+@evaluate_app.command("patch-lfw")
+def evaluate_patch_lfw(
+    data: DataOption,
+    model: ModelOption = "auto",
+    pairs: Annotated[int, typer.Option(min=4, help="How many pairs to measure on, an even subset.")] = 1200,
+    slow_pairs: Annotated[
+        int,
+        typer.Option(min=4, help="How many of them for occlusion, FGGB and CorrRISE, which take seconds."),
+    ] = 200,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="What to measure, with commas between: occlusion, xssab, grid, xcos, fggb, corrrise. The "
+            "random map and the face prior always come along."
+        ),
+    ] = "occlusion,xssab,grid,xcos,fggb,corrrise",
+    calibration: CalibrationOption = None,
+    pairs_file: Annotated[
+        Path | None, typer.Option(help="LFW's list of pairs; pairs.txt beside the images unless given.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What to call the data set; its own name unless given.")
+    ] = None,
+    count: CountOption = 6000,
+    sanity_pairs: Annotated[
+        int, typer.Option(min=0, help="On how many genuine pairs to check what the maps depend on.")
+    ] = 12,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="A folder to write the patched pairs to; given as --data, it is read again."),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file to put the results into, between marks such as README.md has."),
+    ] = None,
+    face: FaceOption = "central",
+    seed: SeedOption = 0,
+    out: OutOption = Path("results"),
+) -> None:
+    """Which explanation is right: every method on pairs that patches were put into, with its cost."""
+    from xfv_demo.evaluation.contenders import check_contenders
+
+    contenders = check_contenders(_listed(methods))
+    check_folder(out)
+    if save:
+        check_folder(save)
+    if into:
+        check_marks(into, _BENCHMARK_MARK)
+    # Before the data: what is wrong with the model should not cost the wait for the faces.
+    from xfv_demo.calibration import load_calibration
+    from xfv_demo.embedding import load_embedder
+
+    embedder = load_embedder(model, progress=True)
+    threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
+    made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face)
+    if save:
+        made.save(save)
+        typer.echo(f"{len(made)} patched pairs written to {save}")
+    _evaluate_patch_lfw(made, embedder, contenders, threshold, slow_pairs, sanity_pairs, into, out)
+
+
 def main() -> None:
     """Runs the command line; bad input ends it with one line and status 2."""
     with one_line_errors():
@@ -790,6 +863,86 @@ def _evaluate_xcos(
     if not report.checked:
         typer.echo(f"{report.dataset} does not name its people: whether the head knows them cannot be told")
     typer.echo(f"Written to {out}: {name}")
+
+
+def _patch_lfw(
+    data: Path,
+    pairs_file: Path | None,
+    name: str | None,
+    count: int,
+    seed: int,
+    pairs: int,
+    face: "FaceChoice",
+) -> "PatchLfw":
+    """Makes Patch-LFW of a data set, or reads one that was written."""
+    from xfv_demo.assets import cache_folder
+    from xfv_demo.evaluation.embeddings import EmbeddingStore
+    from xfv_demo.evaluation.patch_lfw import INDEX_FILE, make_patch_lfw, read_patch_lfw
+
+    if (data / INDEX_FILE).is_file():
+        return read_patch_lfw(data)
+    whole = _read(data, pairs_file, name, count, seed)
+    with (
+        closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
+        progress_bar(f"Faces of {whole.name}") as progress,
+    ):
+        return make_patch_lfw(
+            whole.subset(pairs), store, seed=seed, donors=whole, face=face, progress=progress
+        )
+
+
+def _evaluate_patch_lfw(
+    patch_lfw: "PatchLfw",
+    embedder: "SavedModelEmbedder",
+    contenders: "Sequence[Contender]",
+    threshold: float,
+    slow_pairs: int,
+    sanity_pairs: int,
+    into: Path | None,
+    out: Path,
+) -> None:
+    """Measures explanations: a table on the terminal, JSON and figures in a folder, and a README's part."""
+    from rich.console import Console
+
+    from xfv_demo.assets import cache_folder
+    from xfv_demo.evaluation.benchmark import (
+        benchmark_table,
+        carried_differences,
+        markdown,
+        run_benchmark,
+    )
+    from xfv_demo.evaluation.benchmark_figures import save_benchmark_figures
+    from xfv_demo.evaluation.outcomes import OutcomeStore
+
+    with ExitStack() as open_bars, closing(OutcomeStore(cache_folder() / "outcomes.sqlite")) as store:
+
+        def show(part: str) -> "Progress":
+            open_bars.close()
+            return open_bars.enter_context(progress_bar(part))
+
+        report = run_benchmark(
+            patch_lfw,
+            embedder,
+            contenders,
+            threshold,
+            store,
+            slow_pairs=slow_pairs,
+            sanity_pairs=sanity_pairs,
+            command=shlex.join(["python", "-m", "xfv_demo", *sys.argv[1:]]),
+            progress=show,
+        )
+    prefix = f"{report.model}-{report.dataset}-explanations"
+    report.save(out / f"{prefix}.json")
+    figures = save_benchmark_figures(report, out, prefix)
+    Console().print(benchmark_table(report))
+    for sentence in carried_differences(report):
+        typer.echo(sentence)
+    for reason in dict.fromkeys(report.refused.values()):
+        typer.echo(f"Left out: {reason}")
+    typer.echo(f"Written to {out}: {prefix}.json, {', '.join(path.name for path in figures)}")
+    if into:
+        write_between_marks(into, _BENCHMARK_MARK, markdown(report))
+        typer.echo(f"Written into {into}")
 
 
 def _report_tables(report: "VerificationReport") -> "list[Table]":

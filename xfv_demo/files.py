@@ -57,6 +57,50 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
         raise XfvError(f"{path}: this file cannot be written: {reason}; choose another place") from error
 
 
+def check_marks(path: Path, mark: str) -> None:
+    """Checks before a long work that its result can be put between a document's marks.
+
+    Args:
+        path: The document.
+        mark: As for `write_between_marks`.
+
+    Raises:
+        XfvError: It cannot be read or written, or has not these marks once, in order.
+    """
+    check_file(path)
+    _parts(path, mark)
+
+
+def write_between_marks(path: Path, mark: str, content: str) -> None:
+    """Replaces what stands between a document's marks, `<!-- mark -->` and `<!-- /mark -->`.
+
+    Args:
+        path: The document, UTF-8.
+        mark: The word in the marks.
+        content: What to put there, on lines of its own.
+
+    Raises:
+        XfvError: As from `check_marks`.
+    """
+    before, after = _parts(path, mark)
+    write_whole(path, f"{before}<!-- {mark} -->\n\n{content}\n\n<!-- /{mark} -->{after}".encode())
+
+
+def _parts(path: Path, mark: str) -> tuple[str, str]:
+    """What stands before and after the marks."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise XfvError(f'"{path}" cannot be read: {reason}') from error
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    if text.count(begin) != 1 or rest.count(end) != 1:
+        raise XfvError(f'"{path}" must have {begin} and, further down, {end}, each once')
+    return before, after
+
+
 def check_folder(folder: Path) -> None:
     """Checks before a long work that its results can be written to a folder, as far as can be told.
 

@@ -266,8 +266,13 @@ class PairSet:
 
         True of sets that keep people in folders, as LFW does; a .bin of insightface names nobody.
         """
-        names = [PurePosixPath(key).parent.name for key in self.images]
+        names = self.image_people
         return tuple((names[one], names[other]) for one, other in zip(self.first, self.second, strict=True))
+
+    @property
+    def image_people(self) -> tuple[str, ...]:
+        """Whom each image shows, likewise."""
+        return tuple(PurePosixPath(key).parent.name for key in self.images)
 
     def where(self, kept: ArrayLike) -> "PairSet":
         """Some of the pairs, in their order and with their folds.
@@ -312,20 +317,7 @@ class PairSet:
             raise DatasetError(f"a subset of {pairs} pairs is no set; take at least 1, better 2 a fold.")
         if pairs >= len(self):
             return self
-        chosen = []
-        for genuine, share in zip(
-            (True, False), _even_shares([self.genuine_pairs, self.impostor_pairs], pairs), strict=True
-        ):
-            groups = [
-                np.flatnonzero((self.folds == fold) & (self.genuine == genuine))
-                for fold in np.unique(self.folds)
-            ]
-            for group, count in zip(
-                groups, _even_shares([len(group) for group in groups], share), strict=True
-            ):
-                # The middles of as many equal stretches.
-                chosen.append(group[(2 * np.arange(count) + 1) * len(group) // (2 * max(count, 1))])
-        return self.where(np.isin(np.arange(len(self)), np.concatenate(chosen)))
+        return self.where(np.isin(np.arange(len(self)), even_rows(self.genuine, self.folds, pairs)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -892,6 +884,27 @@ def _csv_row(cells: list[str], columns: Mapping[str, int], line: str) -> _Row:
 
 
 # Drawing pairs
+
+
+def even_rows(genuine: Booleans, folds: Integers, count: int) -> Integers:
+    """Which pairs an even subset has; see `PairSet.subset`.
+
+    Args:
+        genuine: (P,) bool.
+        folds: (P,) each pair's fold.
+        count: How many pairs, at most P.
+
+    Returns:
+        Their places, growing.
+    """
+    chosen = []
+    of_class = [int(np.count_nonzero(genuine)), int(np.count_nonzero(~genuine))]
+    for label, share in zip((True, False), _even_shares(of_class, count), strict=True):
+        groups = [np.flatnonzero((folds == fold) & (genuine == label)) for fold in np.unique(folds)]
+        for group, some in zip(groups, _even_shares([len(group) for group in groups], share), strict=True):
+            # The middles of as many equal stretches.
+            chosen.append(group[(2 * np.arange(some) + 1) * len(group) // (2 * max(some, 1))])
+    return np.sort(np.concatenate(chosen))
 
 
 def _consecutive(count: int, folds: int) -> Integers:

@@ -9,12 +9,9 @@ import hashlib
 import json
 import multiprocessing
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -23,8 +20,9 @@ from xfv_demo.alignment import ALIGNED_SIZE, align
 from xfv_demo.console import silence_native_libraries
 from xfv_demo.detection import MtcnnDetector
 from xfv_demo.embedding import Embedder, SavedModelEmbedder
-from xfv_demo.errors import ImageError, XfvError
+from xfv_demo.errors import ImageError
 from xfv_demo.evaluation.datasets import ImageSource, PairSet
+from xfv_demo.evaluation.store import Store
 from xfv_demo.evaluation.verification import DetectionFailure
 from xfv_demo.images import read_photo
 from xfv_demo.similarity import cosine_distance
@@ -38,9 +36,6 @@ _EMBED_AT_ONCE = 64
 _WAITING_PER_WORKER = 16
 
 _NO_FACE = "shows no face that can be found"
-
-# How long to wait for another process that writes.
-_LOCK_SECONDS = 60
 
 # To be raised with every change of how photos are decoded, aligned, or their face chosen.
 _REVISION = 1
@@ -89,10 +84,8 @@ class KnownEmbedder(Embedder, Protocol):
         ...
 
 
-class EmbeddingStore:
+class EmbeddingStore(Store):
     """Keeps faces and embeddings on disk, under the hash of the image's bytes.
-
-    A SQLite file: safe against being killed, and against other processes that use it.
 
     Args:
         path: The file; made where it is missing.
@@ -101,24 +94,11 @@ class EmbeddingStore:
         XfvError: The file cannot be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
-        with self._saying_what_is_wrong():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS)
-            with self._database:
-                self._database.execute(
-                    "CREATE TABLE IF NOT EXISTS faces (image TEXT, detector TEXT, faces TEXT, "
-                    "PRIMARY KEY (image, detector)) WITHOUT ROWID"
-                )
-                self._database.execute(
-                    "CREATE TABLE IF NOT EXISTS embeddings (image TEXT, pipeline TEXT, model TEXT, "
-                    "embedding BLOB, PRIMARY KEY (image, pipeline, model)) WITHOUT ROWID"
-                )
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._database.close()
+    tables = (
+        "faces (image TEXT, detector TEXT, faces TEXT, PRIMARY KEY (image, detector))",
+        "embeddings (image TEXT, pipeline TEXT, model TEXT, embedding BLOB, "
+        "PRIMARY KEY (image, pipeline, model))",
+    )
 
     def faces(self, image: str, detector: str) -> tuple[Face, ...] | None:
         """The faces found in an image; None where it was not looked at.
@@ -127,8 +107,8 @@ class EmbeddingStore:
             image: The hash of the image's bytes.
             detector: The detector's fingerprint.
         """
-        with self._saying_what_is_wrong():
-            row = self._database.execute(
+        with self.reading():
+            row = self.database.execute(
                 "SELECT faces FROM faces WHERE image = ? AND detector = ?", (image, detector)
             ).fetchone()
         return None if row is None else _faces_from_json(row[0])
@@ -141,8 +121,8 @@ class EmbeddingStore:
             pipeline: How the image became an aligned face.
             model: The hash of the model's files.
         """
-        with self._saying_what_is_wrong():
-            row = self._database.execute(
+        with self.reading():
+            row = self.database.execute(
                 "SELECT embedding FROM embeddings WHERE image = ? AND pipeline = ? AND model = ?",
                 (image, pipeline, model),
             ).fetchone()
@@ -150,8 +130,8 @@ class EmbeddingStore:
 
     def keep_faces(self, image: str, detector: str, faces: Sequence[Face]) -> None:
         """Keeps what was found in an image; no face is a finding too."""
-        with self._saying_what_is_wrong(), self._database:
-            self._database.execute(
+        with self.writing():
+            self.database.execute(
                 "INSERT OR REPLACE INTO faces VALUES (?, ?, ?)", (image, detector, _faces_to_json(faces))
             )
 
@@ -163,26 +143,8 @@ class EmbeddingStore:
             (image, pipeline, model, embedding.astype(np.float32).tobytes())
             for image, embedding in zip(images, embeddings, strict=True)
         ]
-        with self._saying_what_is_wrong(), self._database:
-            self._database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
-
-    @contextmanager
-    def _saying_what_is_wrong(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise XfvError(
-                f'the cache "{self._path}" cannot be made: {error.strerror}; set XFV_CACHE to another folder'
-            ) from error
-        except sqlite3.OperationalError as error:
-            raise XfvError(
-                f'the cache "{self._path}" cannot be used: {error}; try again, or set XFV_CACHE to another '
-                "folder"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise XfvError(
-                f'the cache "{self._path}" is broken: {error}; delete it, its contents are made anew'
-            ) from error
+        with self.writing():
+            self.database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,17 +47,17 @@ from xfv_demo.files import write_whole
 GENUINE = "#0072B2"
 IMPOSTOR = "#D55E00"
 
-_INK = "#1f2328"
-_MUTED = "#57606a"
-_PALE = "#a8b1ba"
-_FAINT = "#d8dee4"
+INK = "#1f2328"
+MUTED = "#57606a"
+PALE = "#a8b1ba"
+FAINT = "#d8dee4"
 _UNTOLD = "#e6e9ed"  # Where the pairs are too few to tell.
 
-_DPI = 150
-_WIDTH = 7.3  # Inches: 1095 pixels.
+DPI = 150
+WIDTH = 7.3  # Inches: 1095 pixels.
 _LEFT, _RIGHT = 0.85, 0.25  # Inches beside the axes.
 _HEADING = 0.72  # Inches for the heading.
-_SMALL, _BODY, _TITLE = 9.0, 10.0, 13.0  # Points.
+SMALL, BODY, _TITLE = 9.0, 10.0, 13.0  # Points.
 _LINE = 0.19  # Inches from one line of small text to the next.
 _LONGEST_NAMES = 34  # Of model and data set together; more would not fit beside the numbers of pairs.
 _LONGEST_DATASET = 16
@@ -80,7 +80,7 @@ class _CalibratorStyle:
 
 
 _CALIBRATOR_STYLES = {
-    "xface": _CalibratorStyle("x-Face", _INK),
+    "xface": _CalibratorStyle("x-Face", INK),
     "logistic": _CalibratorStyle("logistic regression", "#2e9fdf"),
     "isotonic": _CalibratorStyle("isotonic regression", "#d99000"),
     "beta": _CalibratorStyle("beta calibration", "#7b5ea7", (0, (4.0, 2.0))),
@@ -107,25 +107,25 @@ def det_figure(report: VerificationReport) -> Figure:
     """
     side, foot = 3.9, 0.66
     figure = _sheet(side + foot + _HEADING, "Detection error trade-off", report)
-    axes = _axes(figure, _LEFT, foot, side, side)
+    axes = axes_at(figure, _LEFT, foot, side, side)
     rates = error_rates(report.evidence.distances, report.evidence.genuine)
     left, bottom = _decade_below(1 / rates.impostor_pairs), _decade_below(1 / rates.genuine_pairs)
     axes.set(xscale="log", yscale="log", xlim=(left, 1), ylim=(bottom, 1))
-    _name_axes(axes, "FMR: impostor pairs taken for one person", "FNMR: genuine pairs taken for two people")
+    name_axes(axes, "FMR: impostor pairs taken for one person", "FNMR: genuine pairs taken for two people")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
         axis.set_minor_formatter(NullFormatter())
-    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.grid(color=FAINT, linewidth=0.6)
 
     # Far enough out for a rate of 0 to leave the axes.
     outside = np.array([[left / 10], [bottom / 10]])
     band = _band(rates)
     if band.size:
-        axes.fill(*np.maximum(band, outside), color=_INK, alpha=0.14, linewidth=0, gid="band")
+        axes.fill(*np.maximum(band, outside), color=INK, alpha=0.14, linewidth=0, gid="band")
     diagonal = (max(left, bottom), 1.0)
-    axes.plot(diagonal, diagonal, color=_MUTED, linewidth=0.8, linestyle=(0, (1, 3)))
+    axes.plot(diagonal, diagonal, color=MUTED, linewidth=0.8, linestyle=(0, (1, 3)))
     curve = np.maximum([rates.fmr, rates.fnmr], outside)
-    axes.plot(*curve, color=_INK, linewidth=1.8, gid="curve")
+    axes.plot(*curve, color=INK, linewidth=1.8, gid="curve")
     _grey_out(axes, report)
 
     point, equal = report.operating_point, report.separation.eer
@@ -136,7 +136,7 @@ def det_figure(report: VerificationReport) -> Figure:
                 *place,
                 marker=marker,
                 markersize=7,
-                color=_INK,
+                color=INK,
                 markeredgecolor="white",
                 linestyle="none",
                 clip_on=False,
@@ -154,8 +154,8 @@ def det_figure(report: VerificationReport) -> Figure:
             "The classes do not overlap:\nsome thresholds make\nno error on these pairs.",
             ha="center",
             va="center",
-            fontsize=_BODY,
-            color=_INK,
+            fontsize=BODY,
+            color=INK,
             backgroundcolor="white",
         )
     _write_rates(figure, _LEFT + side + 0.28, foot + side - 0.1, report)
@@ -172,11 +172,11 @@ def distances_figure(report: VerificationReport) -> Figure:
         The figure. Below the densities, each wrongly decided pair is a stroke.
     """
     body, strip, foot, sides = 2.85, 0.5, 0.6, 0.3
-    floor, width = foot + strip + 0.06, _WIDTH - _LEFT - 0.75
+    floor, width = foot + strip + 0.06, WIDTH - _LEFT - 0.75
     figure = _sheet(floor + body + sides + _HEADING, "Genuine and impostor distances", report)
-    axes = _axes(figure, _LEFT, floor, width, body)
+    axes = axes_at(figure, _LEFT, floor, width, body)
     scale = axes.twinx()
-    errors = _axes(figure, _LEFT, foot, width, strip)
+    errors = axes_at(figure, _LEFT, foot, width, strip)
 
     distances, labels = report.evidence.distances.clip(0, 2), report.evidence.genuine
     genuine, impostor = distances[labels], distances[~labels]
@@ -204,7 +204,7 @@ def distances_figure(report: VerificationReport) -> Figure:
             transform=axes.transData,
             ha="center",
             va="bottom",
-            fontsize=_BODY,
+            fontsize=BODY,
             fontweight="bold",
             color=colour,
             linespacing=1.15,
@@ -222,7 +222,7 @@ def distances_figure(report: VerificationReport) -> Figure:
             textcoords="offset points",
             ha="right" if away < 0 else "left",
             va="center",
-            fontsize=_SMALL,
+            fontsize=SMALL,
             color=colour,
             path_effects=[withStroke(linewidth=3, foreground="white")],
         )
@@ -230,29 +230,29 @@ def distances_figure(report: VerificationReport) -> Figure:
     # Headroom for the words above the peaks, below the curve's upper end.
     axes.set(xlim=(start, end), ylim=(0, 1.45 * highest))
     axes.tick_params(axis="x", labelbottom=False, length=0)
-    _name_axes(axes, None, "density, per unit of distance")
+    name_axes(axes, None, "density, per unit of distance")
     _style(scale)
     scale.spines[["left", "bottom"]].set_visible(False)
     scale.spines["right"].set_visible(True)
     scale.set(ylim=(0, 1.1))
     scale.yaxis.set_major_locator(MultipleLocator(0.25))
-    _name_axes(scale, None, "P(genuine | distance)")
+    name_axes(scale, None, "P(genuine | distance)")
     errors.spines["left"].set_visible(False)
     errors.set(xlim=(start, end), ylim=(0, 2))
     errors.yaxis.set_major_locator(NullLocator())
-    _name_axes(errors, "cosine distance", None)
+    name_axes(errors, "cosine distance", None)
 
     grid = np.linspace(start, end, _GRID_POINTS)
     probability = report.calibration.probability(grid)
-    scale.plot(grid, probability, color=_INK, linewidth=1.5, gid="probability")
+    scale.plot(grid, probability, color=INK, linewidth=1.5, gid="probability")
     scale.annotate(
         f"P(genuine), {_CALIBRATOR_STYLES[report.method].words}",
         (start, float(probability[0])),
         xytext=(5, 3),
         textcoords="offset points",
         va="bottom",
-        fontsize=_SMALL,
-        color=_INK,
+        fontsize=SMALL,
+        color=INK,
     )
     _draw_threshold(errors, threshold)
     _draw_threshold(axes, threshold)
@@ -271,9 +271,9 @@ def distances_figure(report: VerificationReport) -> Figure:
             textcoords="offset points",
             ha=alignment,
             va="bottom",
-            fontsize=_BODY,
+            fontsize=BODY,
             fontweight=weight,
-            color=_INK,
+            color=INK,
         )
     return figure
 
@@ -299,10 +299,10 @@ def reliability_figure(report: VerificationReport) -> Figure:
         f"Reliability of the confidence, {_CALIBRATOR_STYLES[report.method].words}",
         report,
     )
-    axes = _axes(figure, _LEFT, floor, width, body)
-    below = _axes(figure, _LEFT, foot, width, counts)
+    axes = axes_at(figure, _LEFT, floor, width, body)
+    below = axes_at(figure, _LEFT, foot, width, counts)
     bins = report.confidence.reliability
-    _caption(axes, f"bins of equal width, ECE {report.confidence.summary.ece:.4f}")
+    caption_axes(axes, f"bins of equal width, ECE {report.confidence.summary.ece:.4f}")
     lowest = min(one.interval.low for one in bins if one.count)
     axes.set(xlim=(0.495, 1.005), ylim=(0.495 if lowest >= 0.5 else -0.01, 1.005))
     below.set(xlim=(0.495, 1.005), yscale="log", ylim=(0.7, 8 * max(one.count for one in bins)))
@@ -310,26 +310,26 @@ def reliability_figure(report: VerificationReport) -> Figure:
         axis.set_major_locator(MultipleLocator(0.1))
         axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
     axes.tick_params(axis="x", labelbottom=False)
-    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.grid(color=FAINT, linewidth=0.6)
     below.yaxis.set_major_locator(LogLocator(numticks=4))
     below.yaxis.set_minor_locator(NullLocator())
     below.yaxis.set_major_formatter(FuncFormatter(lambda count, _: _short_count(int(count))))
-    _name_axes(axes, None, "share of right decisions")
-    _name_axes(below, "confidence", "decisions")
+    name_axes(axes, None, "share of right decisions")
+    name_axes(below, "confidence", "decisions")
 
     _draw_honest_line(axes, 0.5, 1)
     for one in bins:
         if one.count:
             _draw_dot(axes, one.mean_confidence, one.share_right, one.interval, gid="bin")
-            below.bar((one.low + one.high) / 2, one.count, width=0.04, color=_MUTED, gid="count")
+            below.bar((one.low + one.high) / 2, one.count, width=0.04, color=MUTED, gid="count")
         below.text(
             (one.low + one.high) / 2,
             1.25 * max(one.count, 0.7),
             _short_count(one.count),
             ha="center",
             va="bottom",
-            fontsize=_SMALL,
-            color=_INK if one.count else _MUTED,
+            fontsize=SMALL,
+            color=INK if one.count else MUTED,
         )
     _draw_risks(figure, report, left=_LEFT + width + 0.92, top=floor + body)
     return figure
@@ -349,8 +349,8 @@ def comparison_figure(report: VerificationReport) -> Figure:
     body, table, foot, caption = 2.75, 0.62 + 0.25 * rows, 0.55, 0.5
     floor = table + foot
     figure = _sheet(floor + body + caption + _HEADING, "Calibrators around the threshold", report)
-    axes = _axes(figure, _LEFT, floor, _WIDTH - _LEFT - _RIGHT, body)
-    _caption(
+    axes = axes_at(figure, _LEFT, floor, WIDTH - _LEFT - _RIGHT, body)
+    caption_axes(
         axes,
         "dots: share of genuine pairs in a bin of distances, classes equally likely, 95 % interval",
         above=22,
@@ -358,10 +358,10 @@ def comparison_figure(report: VerificationReport) -> Figure:
     start, end = _overlap(report)
     axes.set(xlim=(start, end), ylim=(-0.02, 1.02))
     axes.yaxis.set_major_locator(MultipleLocator(0.25))
-    axes.grid(axis="y", color=_FAINT, linewidth=0.6)
-    _name_axes(axes, "cosine distance", "P(genuine | distance)")
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    name_axes(axes, "cosine distance", "P(genuine | distance)")
     for place, share, interval in _shares_of_genuine(report, np.linspace(start, end, _COMPARED_BINS + 1)):
-        _draw_dot(axes, place, share, interval, gid="share", colour=_PALE)
+        _draw_dot(axes, place, share, interval, gid="share", colour=PALE)
     grid = np.linspace(start, end, _GRID_POINTS)
     for method, calibration in report.evidence.calibrations.items():
         style = _CALIBRATOR_STYLES[method]
@@ -383,8 +383,8 @@ def comparison_figure(report: VerificationReport) -> Figure:
         textcoords="offset points",
         ha="center",
         va="bottom",
-        fontsize=_SMALL,
-        color=_INK,
+        fontsize=SMALL,
+        color=INK,
     )
     _write_comparison(figure, table - 0.12, report)
     return figure
@@ -414,10 +414,27 @@ def save_figures(report: VerificationReport, folder: str | os.PathLike[str], pre
         "reliability": reliability_figure(report),
         "calibrators": comparison_figure(report),
     }
+    return write_figures(figures, folder, prefix)
+
+
+def write_figures(figures: Mapping[str, Figure], folder: str | os.PathLike[str], prefix: str) -> list[Path]:
+    """Writes figures as PNG.
+
+    Args:
+        figures: By what their names end with.
+        folder: Where to; made if it is not there.
+        prefix: What the files' names start with.
+
+    Returns:
+        The files, prefix-name.png.
+
+    Raises:
+        XfvError: If a file cannot be written.
+    """
     written = []
     for name, figure in figures.items():
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=_DPI)
+        figure.savefig(content, format="png", dpi=DPI)
         path = Path(folder) / f"{prefix}-{name}.png"
         write_whole(path, content.getvalue())
         written.append(path)
@@ -426,17 +443,31 @@ def save_figures(report: VerificationReport, folder: str | os.PathLike[str], pre
 
 def _sheet(height: float, title: str, report: VerificationReport) -> Figure:
     """An empty figure with its heading; `height` in inches."""
-    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
     pairs = f"{report.pairs.genuine:,} genuine and {report.pairs.impostor:,} impostor pairs"
     dataset = _shortened(report.dataset, _LONGEST_DATASET)
-    about = f"{_shortened(report.model, _LONGEST_NAMES - len(dataset))} on {dataset}, {pairs}"
+    model = _shortened(report.model, _LONGEST_NAMES - len(dataset))
+    return sheet(height, title, f"{model} on {dataset}, {pairs}")
+
+
+def sheet(height: float, title: str, about: str) -> Figure:
+    """An empty figure of this project's kind, with its heading.
+
+    Args:
+        height: In inches.
+        title: The first line.
+        about: The second.
+
+    Returns:
+        The figure, 7.3 inches wide.
+    """
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
     for words, drop, size, weight, colour in (
-        (title, 0.16, _TITLE, "bold", _INK),
-        (about, 0.42, _BODY, "normal", _MUTED),
+        (title, 0.16, _TITLE, "bold", INK),
+        (about, 0.42, BODY, "normal", MUTED),
     ):
         figure.text(
-            0.2 / _WIDTH,
+            0.2 / WIDTH,
             1 - drop / height,
             words,
             fontsize=size,
@@ -449,8 +480,8 @@ def _sheet(height: float, title: str, report: VerificationReport) -> Figure:
     return figure
 
 
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches."""
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes of this project's kind at a place in inches, from the figure's lower left corner."""
     across, up = figure.get_size_inches()
     axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
     _style(axes)
@@ -462,35 +493,37 @@ def _style(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
-        spine.set_color(_MUTED)
+        spine.set_color(MUTED)
         spine.set_linewidth(0.8)
-    axes.tick_params(which="both", labelsize=_SMALL, color=_MUTED, labelcolor=_INK, width=0.8)
+    axes.tick_params(which="both", labelsize=SMALL, color=MUTED, labelcolor=INK, width=0.8)
 
 
-def _name_axes(axes: Axes, across: str | None, up: str | None) -> None:
+def name_axes(axes: Axes, across: str | None, up: str | None) -> None:
+    """Names one axis or both."""
     if across:
-        axes.set_xlabel(across, fontsize=_BODY, color=_INK)
+        axes.set_xlabel(across, fontsize=BODY, color=INK)
     if up:
-        axes.set_ylabel(up, fontsize=_BODY, color=_INK)
+        axes.set_ylabel(up, fontsize=BODY, color=INK)
 
 
-def _caption(axes: Axes, words: str, *, above: float = 6) -> None:
-    axes.set_title(words, loc="left", fontsize=_SMALL, color=_MUTED, pad=above)
+def caption_axes(axes: Axes, words: str, *, above: float = 6) -> None:
+    """Small words at the upper left, so many points above the axes."""
+    axes.set_title(words, loc="left", fontsize=SMALL, color=MUTED, pad=above)
 
 
 def _write(figure: Figure, left: float, top: float, words: str, **style: Any) -> None:
     """Small words in the figure, their upper left corner in inches."""
     across, up = figure.get_size_inches()
-    figure.text(left / across, top / up, words, **{"fontsize": _SMALL, "va": "top", **style})
+    figure.text(left / across, top / up, words, **{"fontsize": SMALL, "va": "top", **style})
 
 
 def _draw_threshold(axes: Axes, threshold: float) -> None:
-    axes.axvline(threshold, color=_INK, linewidth=1.0, linestyle=(0, (4, 2)), gid="threshold")
+    axes.axvline(threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 2)), gid="threshold")
 
 
 def _draw_honest_line(axes: Axes, start: float, end: float) -> None:
     """Where decisions are right as often as stated."""
-    axes.plot([start, end], [start, end], color=_MUTED, linewidth=0.9, linestyle=(0, (4, 2)), gid="diagonal")
+    axes.plot([start, end], [start, end], color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)), gid="diagonal")
 
 
 def _draw_dot(
@@ -500,7 +533,7 @@ def _draw_dot(
     interval: Interval,
     *,
     gid: str,
-    colour: str = _INK,
+    colour: str = INK,
     hollow: bool = False,
 ) -> None:
     reach = [interval.low, interval.high]
@@ -551,8 +584,8 @@ def _grey_out(axes: Axes, report: VerificationReport) -> None:
         f"or {report.pairs.genuine:,} genuine pairs, too few to tell a rate",
         transform=axes.transAxes,
         va="bottom",
-        fontsize=_SMALL,
-        color=_MUTED,
+        fontsize=SMALL,
+        color=MUTED,
         linespacing=1.3,
         zorder=4,
     )
@@ -566,8 +599,8 @@ def _label_points(axes: Axes, places: Doubles, words: Sequence[str], curve: Doub
             tuple(place),
             xytext=(0, 0),
             textcoords="offset points",
-            fontsize=_BODY,
-            color=_INK,
+            fontsize=BODY,
+            color=INK,
             zorder=6,
         )
         for text, place in zip(words, places, strict=True)
@@ -640,24 +673,24 @@ def _write_rates(figure: Figure, left: float, top: float, report: VerificationRe
         f"accuracy, {len(accuracy.folds)} folds": [("mean", _percent(accuracy.mean, pairs.total), spread)],
     }
     for heading, rows in groups.items():
-        _write(figure, left, top, heading, color=_INK, fontweight="bold")
+        _write(figure, left, top, heading, color=INK, fontweight="bold")
         for name, value, interval in rows:
             top -= _LINE
-            _write(figure, left, top, name, color=_MUTED)
-            _write(figure, left + 1.01, top, value, color=_INK, ha="right")
-            _write(figure, left + 1.07, top, interval, color=_MUTED)
+            _write(figure, left, top, name, color=MUTED)
+            _write(figure, left + 1.01, top, value, color=INK, ha="right")
+            _write(figure, left + 1.07, top, interval, color=MUTED)
         top -= 0.32
     note = "ranges and band:\n95 % intervals\n\u00b1 standard error"
-    _write(figure, left, top, note, color=_MUTED, linespacing=1.3)
+    _write(figure, left, top, note, color=MUTED, linespacing=1.3)
 
 
 def _draw_risks(figure: Figure, report: VerificationReport, *, left: float, top: float) -> None:
     """The right half of the reliability figure, from a corner in inches."""
     # Half of the last number lies beyond the axes.
-    side = _WIDTH - _RIGHT - 0.1 - left
-    axes = _axes(figure, left, top - side, side, side)
+    side = WIDTH - _RIGHT - 0.1 - left
+    axes = axes_at(figure, left, top - side, side, side)
     bins = report.confidence.equal_mass_reliability
-    _caption(axes, f"bins of equal mass, ECE {report.confidence.summary.adaptive_ece:.4f}")
+    caption_axes(axes, f"bins of equal mass, ECE {report.confidence.summary.adaptive_ece:.4f}")
     smallest, largest = _risk_limits(bins)
     # Confidence rises to the right, so the risk falls.
     axes.set(xscale="log", yscale="log", xlim=(largest, smallest), ylim=(largest, smallest))
@@ -672,8 +705,8 @@ def _draw_risks(figure: Figure, report: VerificationReport, *, left: float, top:
         axis.set_major_locator(FixedLocator(places))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(lambda risk, _: f"{100 * (1 - risk):.6g} %"))
-    axes.grid(color=_FAINT, linewidth=0.6)
-    _name_axes(axes, "confidence", "share of right decisions")
+    axes.grid(color=FAINT, linewidth=0.6)
+    name_axes(axes, "confidence", "share of right decisions")
 
     _draw_honest_line(axes, smallest, largest)
     any_hollow = False
@@ -691,7 +724,7 @@ def _draw_risks(figure: Figure, report: VerificationReport, *, left: float, top:
     )
     if any_hollow:
         note += ";\nhollow: beyond the axes"
-    _write(figure, left, top - side - 0.62, note, color=_MUTED, linespacing=1.3)
+    _write(figure, left, top - side - 0.62, note, color=MUTED, linespacing=1.3)
 
 
 def _risk_limits(bins: Sequence[ReliabilityBin]) -> tuple[float, float]:
@@ -707,15 +740,15 @@ def _risk_limits(bins: Sequence[ReliabilityBin]) -> tuple[float, float]:
 def _write_comparison(figure: Figure, top: float, report: VerificationReport) -> None:
     """The table below the calibrators' curves, from a height in inches downwards."""
     columns = ("log loss", "Brier score", "ECE", "adaptive ECE")
-    places = (3.95, 5.0, 5.85, _WIDTH - _RIGHT)
+    places = (3.95, 5.0, 5.85, WIDTH - _RIGHT)
     values = [
         [f"{value:.4f}" for value in (row.log_loss, row.brier, row.ece, row.adaptive_ece)]
         for row in report.comparison
     ]
     best = [min(column, key=float) for column in zip(*values, strict=True)]
-    _write(figure, _LEFT, top, "on folds not seen; lower is better", color=_MUTED)
+    _write(figure, _LEFT, top, "on folds not seen; lower is better", color=MUTED)
     for words, place in zip(columns, places, strict=True):
-        _write(figure, place, top, words, color=_MUTED, ha="right")
+        _write(figure, place, top, words, color=MUTED, ha="right")
     top -= 0.08
     for row, cells in zip(report.comparison, values, strict=True):
         top -= 0.25
@@ -726,14 +759,14 @@ def _write_comparison(figure: Figure, top: float, report: VerificationReport) ->
                 place,
                 top,
                 cell,
-                color=_INK,
+                color=INK,
                 ha="right",
                 fontweight="bold" if cell == least else "normal",
             )
     for method in report.not_compared:
         top -= 0.25
         _name_row(figure, method, top)
-        _write(figure, _WIDTH - _RIGHT, top, "cannot be fitted to these pairs", color=_MUTED, ha="right")
+        _write(figure, WIDTH - _RIGHT, top, "cannot be fitted to these pairs", color=MUTED, ha="right")
 
 
 def _name_row(figure: Figure, method: str, top: float) -> None:
@@ -749,7 +782,7 @@ def _name_row(figure: Figure, method: str, top: float) -> None:
             linewidth=1.8,
         )
     )
-    _write(figure, _LEFT + 0.46, top, style.words, color=_INK)
+    _write(figure, _LEFT + 0.46, top, style.words, color=INK)
 
 
 def _shares_of_genuine(report: VerificationReport, edges: Doubles) -> Iterator[tuple[float, float, Interval]]:

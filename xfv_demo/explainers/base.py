@@ -182,6 +182,7 @@ class Explainer(ABC):
         name: The method's key in `EXPLAINERS`.
         title: What people call the method.
         takes_threshold: Whether it takes `threshold`, that of equal error rate on the cosine similarity.
+        parameters: The settings, in plain values for reports; those in `EXPLAINERS` have them.
 
     Args:
         embedder: The model, with the methods that the explainer needs.
@@ -191,6 +192,7 @@ class Explainer(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     takes_threshold: ClassVar[bool] = False
+    parameters: dict[str, Any]
 
     @abstractmethod
     def __init__(self, embedder: Any, **settings: Any) -> None: ...
@@ -250,6 +252,22 @@ class Explainer(ABC):
     def explain(self, probe: ArrayLike, reference: ArrayLike) -> Explanation:
         """Explains a pair: the last item of `stream`, with the same arguments and errors."""
         return deque(self.stream(probe, reference), maxlen=1).pop()
+
+    def probe_map(self, probe: ArrayLike, reference: ArrayLike) -> FloatArray:
+        """The map of the probe alone, in about half the time where a method works photo by photo.
+
+        Args:
+            probe: As for `stream`.
+            reference: As for `stream`.
+
+        Returns:
+            (112, 112) float32, what `explain` gives as `probe_map`.
+
+        Raises:
+            ValueError: As from `stream`.
+            ModelError: As from `stream`.
+        """
+        return self.explain(probe, reference).probe_map
 
 
 def aligned_pair(probe: ArrayLike, reference: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -4,6 +4,7 @@ Lu, Xu and Ebrahimi, "Explainable Face Verification via Feature-Guided Gradient 
 arXiv 2403.04549).
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from xfv_demo.explainers.base import (
     for_and_against,
     gradient_threshold,
     parts_by_sign,
+    scaled_map,
 )
 from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
 from xfv_demo.types import FloatArray
@@ -93,25 +95,36 @@ class FggbExplainer(Explainer):
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; a step for each batch, beginning with the dimensions that weigh most."""
-        return self._steps(np.stack(aligned_pair(probe, reference)))
+        return (
+            self._explanation(*state) for state in self._states(np.stack(aligned_pair(probe, reference)), 2)
+        )
 
-    def _steps(self, photos: FloatArray) -> Iterator[Explanation]:
+    def probe_map(self, probe: ArrayLike, reference: ArrayLike) -> FloatArray:
+        """As `Explainer.probe_map`; in half the time."""
+        states = self._states(np.stack(aligned_pair(probe, reference)), 1)
+        maps, _, _ = deque(states, maxlen=1).pop()
+        return scaled_map(maps[0])[0]
+
+    def _states(self, photos: FloatArray, mapped: int) -> Iterator[tuple[NDArray[np.float64], float, float]]:
+        """Steps towards the maps of the first `mapped` photos: these, the distance, the share done."""
         embeddings = unit_length(self._embedder.embed(photos))
         distance = float(cosine_distance(*embeddings))
         dimensions = embeddings.shape[1]
         # The same for both photos, as are the terms.
         excesses = similarity_terms(*embeddings).astype(np.float64) - self.threshold / dimensions
         order = np.argsort(-np.abs(excesses), kind="stable")
-        maps = np.zeros(photos.shape[:3])
+        maps = np.zeros((mapped, *photos.shape[1:3]))
         for start in range(0, dimensions, self._batch_size):
             chosen = order[start : start + self._batch_size]
-            maps += np.tensordot(excesses[chosen], self._gradients(photos, chosen, dimensions), axes=1)
-            yield self._explanation(maps, distance, (start + len(chosen)) / dimensions)
+            maps += np.tensordot(
+                excesses[chosen], self._gradients(photos[:mapped], chosen, dimensions), axes=1
+            )
+            yield self._blurred(maps), distance, (start + len(chosen)) / dimensions
 
     def _gradients(
         self, photos: FloatArray, chosen: NDArray[np.int64], dimensions: int
     ) -> NDArray[np.float64]:
-        """(K, 2, 112, 112): where the K chosen dimensions look in either photo, each of length 1, or 0."""
+        """(K, N, 112, 112): where the K chosen dimensions look in each photo, each of length 1, or 0."""
         # A weighting for each dimension rather than a copy of the photos: one backward pass through many
         # copies is faster by a quarter at best, but keeps the inner values of all of them. Measured on two
         # cores with the bundled model, a pair takes 8.6 s and 0.03 GB at 16 weightings at once (as long at 4
@@ -126,9 +139,12 @@ class FggbExplainer(Explainer):
         # A dimension that no pixel moves looks nowhere.
         return np.asarray(absolute / np.where(length == 0, 1, length))
 
+    def _blurred(self, maps: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self._gaussian_sigma:
+            return maps
+        return np.stack([cv2.GaussianBlur(values, (0, 0), self._gaussian_sigma) for values in maps])
+
     def _explanation(self, maps: NDArray[np.float64], distance: float, progress: float) -> Explanation:
-        if self._gaussian_sigma:
-            maps = np.stack([cv2.GaussianBlur(values, (0, 0), self._gaussian_sigma) for values in maps])
         return Explanation.from_maps(
             self.name,
             maps,

@@ -4,6 +4,7 @@ Huber, Luu, Terhorst and Damer, "Efficient Explainable Face Verification based o
 Backpropagation" (WACV 2024, arXiv 2304.13409), section 3, as their code computes it.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from xfv_demo.explainers.base import (
     aligned_pair,
     for_and_against,
     gradient_threshold,
+    scaled_map,
 )
 from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
 from xfv_demo.types import FloatArray
@@ -120,20 +122,33 @@ class XssabExplainer(Explainer):
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; a single step, or with noise one for each batch."""
-        return self._steps(np.stack(aligned_pair(probe, reference)))
+        return (
+            self._explanation(*state) for state in self._states(np.stack(aligned_pair(probe, reference)), 2)
+        )
 
-    def _steps(self, photos: FloatArray) -> Iterator[Explanation]:
+    def probe_map(self, probe: ArrayLike, reference: ArrayLike) -> FloatArray:
+        """As `Explainer.probe_map`; in half the time."""
+        states = self._states(np.stack(aligned_pair(probe, reference)), 1)
+        (positive, negative), _, _ = deque(states, maxlen=1).pop()
+        return scaled_map(positive[0] - negative[0])[0]
+
+    def _states(self, photos: FloatArray, mapped: int) -> Iterator[tuple[NDArray[np.float64], float, float]]:
+        """Steps towards the maps of the first `mapped` photos.
+
+        Yields:
+            (2, `mapped`, 112, 112), G+ and G-; the distance; the share of the work done.
+        """
         embeddings = unit_length(self._embedder.embed(photos))
-        weights = self._weights(embeddings)
+        weights = self._weights(embeddings)[:, :mapped]
         distance = float(cosine_distance(*embeddings))
-        sums, done = np.zeros((2, 2, *photos.shape[1:3])), 0
+        sums, done = np.zeros((2, mapped, *photos.shape[1:3])), 0
         for samples in self._samples(photos):
-            images = samples.reshape(-1, *photos.shape[1:])
+            images = samples[:, :mapped].reshape(-1, *photos.shape[1:])
             gradients = self._gradients(images, np.tile(weights, (1, len(samples), 1)))
             # Camp, sample, photo, row, column.
-            sums += gradients.reshape(2, len(samples), 2, *photos.shape[1:3]).sum(axis=1)
+            sums += gradients.reshape(2, len(samples), mapped, *photos.shape[1:3]).sum(axis=1)
             done += len(samples)
-            yield self._explanation(sums / done, distance, done / max(self._noise_samples, 1))
+            yield self._blurred(sums / done), distance, done / max(self._noise_samples, 1)
 
     def _weights(self, embeddings: FloatArray) -> FloatArray:
         """(2, 2, D): for either camp, positive first, and either photo, what multiplies its embedding."""
@@ -162,14 +177,14 @@ class XssabExplainer(Explainer):
             raise ModelError("the embedder gives gradients that are not finite; xSSAB cannot explain it")
         return np.asarray(np.abs(gradients).mean(axis=-1, dtype=np.float64) * _IMAGE_PER_THEIR_IMAGE)
 
+    def _blurred(self, gradients: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not self._gaussian_sigma:
+            return gradients
+        return np.array(
+            [[cv2.GaussianBlur(image, (0, 0), self._gaussian_sigma) for image in camp] for camp in gradients]
+        )
+
     def _explanation(self, gradients: NDArray[np.float64], distance: float, progress: float) -> Explanation:
-        if self._gaussian_sigma:
-            gradients = np.array(
-                [
-                    [cv2.GaussianBlur(image, (0, 0), self._gaussian_sigma) for image in camp]
-                    for camp in gradients
-                ]
-            )
         positive, negative = gradients
         return Explanation.from_maps(
             self.name,

@@ -1,0 +1,688 @@
+"""Explanations measured side by side: one table of methods by quality and by seconds for a pair."""
+
+import contextlib
+import datetime
+import itertools
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfv_demo.errors import DatasetError, XfvError
+from xfv_demo.evaluation.contenders import BASELINES, CONTENDERS, RANDOM, Contender, MapMakers
+from xfv_demo.evaluation.datasets import even_rows
+from xfv_demo.evaluation.deletion import accuracy_areas, accuracy_curve
+from xfv_demo.evaluation.embeddings import Progress
+from xfv_demo.evaluation.metrics import Interval
+from xfv_demo.evaluation.outcomes import MeasuredPairs, OutcomeStore, measure_outcomes
+from xfv_demo.evaluation.patch_lfw import PatchLfw
+from xfv_demo.evaluation.pixel_curves import Area, balanced_means, rank_correlations, resampled_means
+from xfv_demo.evaluation.replacement import error_curves, replacement_areas
+from xfv_demo.evaluation.sanity import Sanity, check_sanity
+from xfv_demo.evaluation.verification import PairCounts, rounded
+from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.explaining import library_versions
+from xfv_demo.files import write_whole
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from xfv_demo.embedding import SavedModelEmbedder
+    from xfv_demo.xcos.head import TrainedHead
+
+_FORMAT = "xfv-demo explanation benchmark"
+_FORMAT_VERSION = 1
+# Pairs for the times; the first warms up.
+_TIMED = 6
+
+
+@dataclass(frozen=True)
+class Areas:
+    """How good a contender's maps are, on some pairs.
+
+    Attributes:
+        pairs: How many.
+        fmr: Area under the FMR curve of patch replacement, over shares from 0 to 0.95; lower is better.
+        fnmr: Area under its FNMR curve; lower is better.
+        replacement: The mean of the two.
+        deletion: Area under the accuracy curve of deletion; lower is better.
+        insertion: Area under that of insertion; higher is better.
+        found: How well patches are found, as `replacement.patches_found` says; higher is better.
+    """
+
+    pairs: PairCounts
+    fmr: Area
+    fnmr: Area
+    replacement: Area
+    deletion: Area
+    insertion: Area
+    found: Area
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A contender's curves on the common pairs.
+
+    Attributes:
+        fmr: For shares of 0, 5, ..., 95 % put back.
+        fnmr: Likewise.
+        deletion: Accuracy, for shares of 0, 5, ..., 100 % deleted.
+        insertion: Accuracy, likewise inserted.
+    """
+
+    fmr: tuple[float, ...]
+    fnmr: tuple[float, ...]
+    deletion: tuple[float, ...]
+    insertion: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ContenderResult:
+    """What was measured of a contender.
+
+    Attributes:
+        key: Of `CONTENDERS`.
+        title: What people call it.
+        seconds: Median time to explain a pair, both photos; None for maps that know nothing.
+        common: On the pairs that all contenders were measured on.
+        every: On all pairs that it was measured on.
+        unseen: On those of them that show nobody whom xCos's head was trained on; None where xCos was not
+            measured, or they are too few.
+        curves: On the common pairs.
+        sanity: What its maps depend on.
+    """
+
+    key: str
+    title: str
+    seconds: float | None
+    common: Areas
+    every: Areas
+    unseen: Areas | None
+    curves: Curves
+    sanity: Sanity | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two contenders are apart on the common pairs.
+
+    Attributes:
+        one: A contender.
+        other: Another.
+        replacement: The one's area of replacement less the other's.
+        deletion: Likewise of deletion.
+        insertion: Likewise of insertion.
+        found: Likewise of the patches found.
+    """
+
+    one: str
+    other: str
+    replacement: Area
+    deletion: Area
+    insertion: Area
+    found: Area
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Errors at the unchanged threshold.
+
+    Attributes:
+        fmr: Share of the impostor pairs that are accepted.
+        fnmr: Share of the genuine pairs that are rejected.
+    """
+
+    fmr: float
+    fnmr: float
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """Contenders side by side.
+
+    Attributes:
+        model: The embedder's name.
+        model_sha256: The hash of its files.
+        engine: What computed the embeddings.
+        dataset: The labelled set.
+        seed: What patches, ties and noise were drawn from.
+        threshold: T, on the cosine similarity.
+        clean: Errors without patches, on all pairs.
+        patched: Errors with them.
+        left_out: How many pairs lack a face.
+        contenders: The best first, by the area of replacement on the common pairs.
+        differences: Of every two contenders, in the contenders' order.
+        agreement: For every two contenders, by their keys, the mean of Spearman's correlations of their maps
+            of the common pairs without patches, averaged over blocks of 4 x 4 pixels.
+        sanity_pairs: How many pairs the sanity checks were made on.
+        refused: By contender that could not be measured, the reason.
+        kept: How many outcomes were there from earlier runs.
+        seconds: How long this run took.
+        date: When it was.
+        command: What repeats it.
+        versions: Of the libraries.
+    """
+
+    model: str
+    model_sha256: str | None
+    engine: str | None
+    dataset: str
+    seed: int
+    threshold: float
+    clean: Rates
+    patched: Rates
+    left_out: int
+    contenders: tuple[ContenderResult, ...]
+    differences: tuple[Difference, ...]
+    agreement: Mapping[str, Mapping[str, float | None]]
+    sanity_pairs: int
+    refused: Mapping[str, str]
+    kept: int
+    seconds: float
+    date: datetime.date
+    command: str
+    versions: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, numbers to six digits."""
+        plain = {**asdict(self), "date": self.date.isoformat()}
+        return {"format": _FORMAT, "version": _FORMAT_VERSION, **rounded(plain)}
+
+    def save(self, path: Path) -> None:
+        """Writes `to_dict` as JSON, whole or not at all.
+
+        Raises:
+            XfvError: The file cannot be written.
+        """
+        write_whole(path, f"{json.dumps(self.to_dict(), indent=1, ensure_ascii=False)}\n".encode())
+
+    def result(self, key: str) -> ContenderResult:
+        """One contender's."""
+        return next(one for one in self.contenders if one.key == key)
+
+    def difference(self, one: str, other: str) -> Difference:
+        """How far the one is from the other; as asked, not as kept."""
+        for kept in self.differences:
+            if (kept.one, kept.other) == (one, other):
+                return kept
+            if (kept.one, kept.other) == (other, one):
+                areas = kept.replacement, kept.deletion, kept.insertion, kept.found
+                turned = (_turned(area) for area in areas)
+                return Difference(one, other, *turned)
+        raise KeyError(f"{one} and {other}")
+
+
+def run_benchmark(
+    patch_lfw: PatchLfw,
+    embedder: "SavedModelEmbedder",
+    contenders: Sequence[Contender],
+    threshold: float,
+    store: OutcomeStore,
+    *,
+    slow_pairs: int,
+    sanity_pairs: int,
+    command: str = "",
+    progress: Callable[[str], Progress] | None = None,
+) -> BenchmarkReport:
+    """Measures contenders on patched pairs, checks and times them.
+
+    Args:
+        patch_lfw: The pairs.
+        embedder: The model.
+        contenders: As from `check_contenders`.
+        threshold: T, that of equal error rate on the cosine similarity.
+        store: Where results are kept.
+        slow_pairs: On how many pairs, an even subset, slow contenders are measured.
+        sanity_pairs: On how many genuine ones of them what maps depend on is checked; 0 for no check.
+        command: What repeats the run, for the report.
+        progress: Called with the name of each part of the work; returns what is called with the number of
+            pairs done and of all.
+
+    Returns:
+        The report.
+
+    Raises:
+        XfvError: No contender but the baselines can explain the model, or the store cannot be used.
+    """
+    start = time.monotonic()
+    show = progress or (lambda _part: lambda _done, _all: None)
+    head = _xcos_head(embedder, contenders)
+
+    def make(model: "SavedModelEmbedder", seed: int | None) -> MapMakers:
+        return MapMakers(model, threshold, contenders, xcos_head=head, corrrise_seed=seed)
+
+    makers = make(embedder, None)
+    if all(one.key in BASELINES for one in makers.contenders):
+        raise XfvError(f"no method can explain this model: {'; '.join(makers.refused.values())}")
+    genuine, folds = patch_lfw.genuine, np.array([pair.fold for pair in patch_lfw.pairs])
+    slow_rows = even_rows(genuine, folds, min(slow_pairs, len(patch_lfw)))
+    measured = measure_outcomes(
+        patch_lfw,
+        embedder,
+        makers,
+        threshold,
+        store,
+        slow_rows=set(slow_rows.tolist()),
+        progress=show("Measuring"),
+    )
+    of_genuine = slow_rows[genuine[slow_rows]]
+    checked = of_genuine[np.linspace(0, of_genuine.size - 1, min(sanity_pairs, of_genuine.size)).astype(int)]
+    sanity = check_sanity(
+        patch_lfw, checked.tolist(), embedder, makers, make, threshold, store, progress=show("Checking")
+    )
+    timed = slow_rows[:_TIMED].tolist()
+    seconds = time_contenders(
+        embedder, patch_lfw, timed, makers.contenders, threshold, progress=show("Timing")
+    )
+    unseen = _unseen(patch_lfw, head)
+    compared = compare(
+        measured, threshold, seconds=seconds, sanity=sanity, unseen=unseen, seed=patch_lfw.seed
+    )
+    return BenchmarkReport(
+        model=embedder.name,
+        model_sha256=embedder.sha256,
+        engine=embedder.engine,
+        dataset=patch_lfw.name,
+        seed=patch_lfw.seed,
+        threshold=threshold,
+        clean=compared.clean,
+        patched=compared.patched,
+        left_out=patch_lfw.left_out,
+        contenders=compared.contenders,
+        differences=compared.differences,
+        agreement=compared.agreement,
+        sanity_pairs=len(checked),
+        refused=makers.refused,
+        kept=measured.kept,
+        seconds=time.monotonic() - start,
+        date=datetime.date.today(),
+        command=command,
+        versions=library_versions(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What follows from the outcomes alone.
+
+    Attributes:
+        clean: As for `BenchmarkReport`.
+        patched: As for `BenchmarkReport`.
+        contenders: As for `BenchmarkReport`.
+        differences: As for `BenchmarkReport`.
+        agreement: As for `BenchmarkReport`.
+    """
+
+    clean: Rates
+    patched: Rates
+    contenders: tuple[ContenderResult, ...]
+    differences: tuple[Difference, ...]
+    agreement: Mapping[str, Mapping[str, float | None]]
+
+
+def compare(
+    measured: MeasuredPairs,
+    threshold: float,
+    *,
+    seconds: Mapping[str, float],
+    sanity: Mapping[str, Sanity],
+    unseen: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Makes the table of what was measured.
+
+    Args:
+        measured: The outcomes.
+        threshold: T, on the cosine similarity.
+        seconds: By contender, the time for a pair.
+        sanity: By contender, what its maps depend on.
+        unseen: (P,) bool, which pairs show nobody whom xCos's head was trained on.
+        seed: What the bootstrap is drawn from.
+
+    Returns:
+        The contenders by quality, and what is between them.
+
+    Raises:
+        DatasetError: There are not two genuine and two impostor pairs that all were measured on.
+    """
+    keys = list(measured.outcomes)
+    common = measured.rows(keys)
+    genuine = measured.genuine
+    if min((common & genuine).sum(), (common & ~genuine).sum()) < 2:
+        raise DatasetError(
+            "two genuine and two impostor pairs at least are needed that every method was measured on"
+        )
+    areas = {key: _pair_areas(measured, key, common, threshold) for key in keys}
+    means = {
+        name: balanced_means(
+            np.stack([areas[key][name] for key in keys], axis=1), genuine[common], np.random.default_rng(seed)
+        )
+        for name in ("replacement", "deletion", "insertion", "found")
+    }
+    results = [
+        ContenderResult(
+            key=key,
+            title=CONTENDERS[key].title,
+            seconds=seconds.get(key),
+            common=_areas(measured, key, common, threshold, seed),
+            every=_areas(measured, key, measured.rows([key]), threshold, seed),
+            unseen=_areas_where_possible(measured, key, unseen, threshold, seed),
+            curves=_curves(measured, key, common, threshold),
+            sanity=sanity.get(key),
+        )
+        for key in keys
+    ]
+    results.sort(key=lambda one: one.common.replacement.value)
+    differences = tuple(
+        Difference(
+            one.key,
+            other.key,
+            *(means[name].difference(keys.index(one.key), keys.index(other.key)) for name in means),
+        )
+        for one, other in itertools.combinations(results, 2)
+    )
+    maps = {key: measured.of(key, "clean_map", common) for key in keys}
+    agreement = {
+        one.key: {other.key: _mean_correlation(maps[one.key], maps[other.key]) for other in results}
+        for one in results
+    }
+    return Comparison(
+        _rates(measured.clean, genuine, threshold),
+        _rates(measured.patched, genuine, threshold),
+        tuple(results),
+        differences,
+        agreement,
+    )
+
+
+def time_contenders(
+    embedder: Any,
+    patch_lfw: PatchLfw,
+    rows: Sequence[int],
+    contenders: Sequence[Contender],
+    threshold: float,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Times explanations of pairs without patches, one after the other, both photos of each.
+
+    Contenders that come out of one explainer with its default settings share its time.
+
+    Args:
+        embedder: The model.
+        patch_lfw: The pairs.
+        rows: Which of them, at least two; the first warms up and is not counted.
+        contenders: Which; baselines are not timed.
+        threshold: T, on the cosine similarity.
+        progress: Called with the number of pairs done and of all.
+
+    Returns:
+        By contender, the median of the seconds for a pair.
+    """
+    # What is to be run, by its name: the method's or, with settings of its own, the contender's.
+    runs = {one.key if one.settings else one.method: one for one in contenders if one.key not in BASELINES}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for done, row in enumerate(rows, 1):
+        faces = patch_lfw.faces(patch_lfw.pairs[row])
+        for name, one in runs.items():
+            explainer = EXPLAINERS[one.method]
+            known = {"threshold": threshold} if explainer.takes_threshold else {}
+            settings = {name: value for name, value in one.settings.items() if name != "comparison"}
+            start = time.perf_counter()
+            steps = explainer.stream_all(embedder, faces.original, faces.second, **known, **settings)
+            deque(steps, maxlen=0)
+            times[name].append(time.perf_counter() - start)
+        if progress is not None:
+            progress(done, len(rows))
+    medians = {name: float(np.median(several[1:])) for name, several in times.items()}
+    return {
+        one.key: medians[one.key if one.settings else one.method]
+        for one in contenders
+        if one.key not in BASELINES
+    }
+
+
+def benchmark_table(report: BenchmarkReport) -> "Table":
+    """The numbers as a person reads them."""
+    from rich.table import Table
+
+    counts = report.contenders[0].common.pairs
+    table = Table(
+        title=f"Explanations of {report.model} on {report.dataset}: {counts.genuine} genuine and "
+        f"{counts.impostor} impostor pairs that all were measured on"
+    )
+    for column in TABLE_COLUMNS:
+        table.add_column(column, justify="left" if column == TABLE_COLUMNS[0] else "right")
+    for row in table_rows(report):
+        table.add_row(*row)
+    return table
+
+
+TABLE_COLUMNS = (
+    "map",
+    "replacement, FMR ↓",
+    "FNMR ↓",
+    "mean ↓ (95 %)",
+    "deletion ↓",
+    "insertion ↑",
+    "patches found ↑",
+    "s a pair",
+)
+
+
+def table_rows(report: BenchmarkReport) -> list[tuple[str, ...]]:
+    """A row of words for each contender, for `TABLE_COLUMNS`."""
+    rows: list[tuple[str, ...]] = []
+    for one in report.contenders:
+        areas = one.common
+        rows.append(
+            (
+                one.title,
+                f"{areas.fmr.value:.3f}",
+                f"{areas.fnmr.value:.3f}",
+                _with_interval(areas.replacement),
+                f"{areas.deletion.value:.3f}",
+                f"{areas.insertion.value:.3f}",
+                f"{areas.found.value:.3f}",
+                "" if one.seconds is None else f"{one.seconds:.2f}",
+            )
+        )
+    return rows
+
+
+def carried_differences(report: BenchmarkReport) -> list[str]:
+    """Says in sentences which differences of replacement the intervals carry.
+
+    Returns:
+        Of each contender but the last, what it is better than, and what it cannot be told from.
+    """
+    sentences = []
+    for place, one in enumerate(report.contenders[:-1]):
+        told: list[str] = []
+        untold: list[str] = []
+        for other in report.contenders[place + 1 :]:
+            interval = report.difference(one.key, other.key).replacement.interval
+            (told if interval.high < 0 else untold).append(other.title)
+        parts = [f"better than {_listed(told)}"] if told else []
+        parts += [f"cannot be told from {_listed(untold)}"] if untold else []
+        sentences.append(f"{one.title}: {'; '.join(parts)}.")
+    return sentences
+
+
+def fastest_of_the_best(report: BenchmarkReport) -> str | None:
+    """The quickest contender of those that cannot be told from the best; None where it is a baseline."""
+    best = report.contenders[0]
+    alike = [best]
+    for other in report.contenders[1:]:
+        if report.difference(best.key, other.key).replacement.interval.high >= 0:
+            alike.append(other)
+    timed = [one for one in alike if one.seconds is not None]
+    return min(timed, key=lambda one: one.seconds or 0).key if timed else None
+
+
+def markdown(report: BenchmarkReport) -> str:
+    """What was measured, for a README: the rates, the tables, and what the intervals carry."""
+    common, every = report.contenders[0].common.pairs, report.result(RANDOM).every.pairs
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    seen = report.result("xcos").unseen if any(one.key == "xcos" for one in report.contenders) else None
+    paragraphs = [
+        f"The patches raise FNMR from {report.clean.fnmr:.1%} to {report.patched.fnmr:.1%}, FMR from "
+        f"{report.clean.fmr:.1%} to {report.patched.fmr:.1%}, on {every.total:,} pairs of {report.dataset}, "
+        f"at an unchanged threshold of {report.threshold:.3f} on the cosine similarity. All maps on the "
+        f"{common.total:,} pairs ({common.genuine} genuine) that the slow ones were measured on too:",
+        _table(TABLE_COLUMNS, table_rows(report)),
+        "Which differences of the mean area their 95 % intervals carry (paired, bootstrap over pairs):",
+        "\n".join(f"- {sentence}" for sentence in carried_differences(report)),
+        f"The maps that are quick to make, on all {every.total:,} pairs:",
+        _table(
+            ("map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "patches found ↑ (95 %)"),
+            [
+                (
+                    f"{one.title}, {one.every.pairs.total} pairs",
+                    f"{one.every.fmr.value:.3f}",
+                    f"{one.every.fnmr.value:.3f}",
+                    _with_interval(one.every.replacement),
+                    _with_interval(one.every.found),
+                )
+                for one in report.contenders
+                if one.every.pairs.total > common.total
+            ],
+        ),
+    ]
+    if seen:
+        paragraphs.append(
+            f"On the {seen.pairs.total} of these that show nobody whom xCos's head was trained on, its mean "
+            f"area is {_with_interval(seen.replacement)}."
+        )
+    paragraphs += [
+        "What the maps of a face depend on: mean rank correlation of its map with that of a model whose "
+        "weights are shuffled within each layer (should be near 0), with that against somebody else (well "
+        "below 1), "
+        f"with that of another run with another seed (1), and under noise of 2/255 (near 1), on "
+        f"{report.sanity_pairs} genuine pairs:",
+        _table(
+            ("map of a face", "weights shuffled", "another reference", "run again", "noise"),
+            [
+                (
+                    one.title,
+                    *(
+                        "" if value is None else f"{value:.2f}"
+                        for value in (
+                            one.sanity.weights,
+                            one.sanity.reference,
+                            one.sanity.repeated,
+                            one.sanity.noise,
+                        )
+                    ),
+                )
+                for one in report.contenders
+                if one.sanity
+            ],
+        ),
+        f"Measured on {report.date.isoformat()} by `{report.command}`, seed {report.seed}, "
+        f"{report.engine}, {versions}.",
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _with_interval(area: Area) -> str:
+    return f"{area.value:.3f} ({area.interval.low:.3f} to {area.interval.high:.3f})"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _pair_areas(
+    measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold: float
+) -> dict[str, NDArray[np.float64]]:
+    genuine = measured.genuine[rows]
+    return {
+        "replacement": replacement_areas(measured.of(key, "replaced", rows), genuine, threshold),
+        "deletion": accuracy_areas(measured.of(key, "deleted", rows), genuine, threshold),
+        "insertion": accuracy_areas(measured.of(key, "inserted", rows), genuine, threshold),
+        "found": measured.of(key, "found", rows)[:, 0].astype(np.float64),
+    }
+
+
+def _areas(measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold: float, seed: int) -> Areas:
+    genuine = measured.genuine[rows]
+    areas = _pair_areas(measured, key, rows, threshold)
+    of_pairs = areas["replacement"][:, None]
+    balanced = {
+        name: balanced_means(values[:, None], genuine, np.random.default_rng(seed)).area(0)
+        for name, values in areas.items()
+    }
+    return Areas(
+        pairs=PairCounts(genuine=int(genuine.sum()), impostor=int((~genuine).sum())),
+        fmr=resampled_means(of_pairs[~genuine], np.random.default_rng(seed)).area(0),
+        fnmr=resampled_means(of_pairs[genuine], np.random.default_rng(seed)).area(0),
+        **balanced,
+    )
+
+
+def _areas_where_possible(
+    measured: MeasuredPairs, key: str, wanted: NDArray[np.bool_] | None, threshold: float, seed: int
+) -> Areas | None:
+    if wanted is None:
+        return None
+    rows = measured.rows([key]) & wanted
+    if min((rows & measured.genuine).sum(), (rows & ~measured.genuine).sum()) < 2:
+        return None
+    return _areas(measured, key, rows, threshold, seed)
+
+
+def _curves(measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold: float) -> Curves:
+    genuine = measured.genuine[rows]
+    errors = error_curves(measured.of(key, "replaced", rows), genuine, threshold)
+    deleted, inserted = (
+        accuracy_curve(measured.of(key, part, rows), genuine, threshold) for part in ("deleted", "inserted")
+    )
+    curves = errors.fmr, errors.fnmr, deleted, inserted
+    return Curves(*(tuple(float(value) for value in curve) for curve in curves))
+
+
+def _rates(similarities: NDArray[np.float32], genuine: NDArray[np.bool_], threshold: float) -> Rates:
+    accepted = similarities >= threshold
+    return Rates(fmr=float(accepted[~genuine].mean()), fnmr=float((~accepted[genuine]).mean()))
+
+
+def _mean_correlation(maps: NDArray[np.float32], others: NDArray[np.float32]) -> float | None:
+    correlations = rank_correlations(maps, others)
+    return float(np.nanmean(correlations)) if np.isfinite(correlations).any() else None
+
+
+def _xcos_head(embedder: "SavedModelEmbedder", contenders: Sequence[Contender]) -> "TrainedHead | None":
+    """The model's head; None where xCos is not asked for, or will say itself why it cannot be."""
+    if not any(one.method == "xcos" for one in contenders):
+        return None
+    # Keras takes seconds to import.
+    from xfv_demo.xcos.head import load_head
+
+    with contextlib.suppress(XfvError):
+        return load_head(embedder)
+    return None
+
+
+def _unseen(patch_lfw: PatchLfw, head: "TrainedHead | None") -> NDArray[np.bool_] | None:
+    if head is None:
+        return None
+    people = [
+        {PurePosixPath(key).parent.name for key in (pair.first, pair.second)} for pair in patch_lfw.pairs
+    ]
+    return np.array([names.isdisjoint(head.people) for names in people], np.bool_)
+
+
+def _turned(area: Area) -> Area:
+    return Area(-area.value, Interval(-area.interval.high, -area.interval.low))
