@@ -17,6 +17,7 @@ import gradio as gr
 import typer
 
 from demo import scripts, sheet
+from demo.benchmark import RESULTS, benchmark_html, read_reports
 from demo.endpoints import add_endpoints
 from demo.handlers import WAITING, Handlers, Places, visibility
 from demo.photo_input import PhotoInput
@@ -121,103 +122,113 @@ def build_app(
         with gr.Row(elem_classes="privacy"):
             gr.HTML(banner_html(deletion, public=public))
             delete = gr.Button("Delete now", size="sm", elem_classes="quiet")
-        agrees = gr.Checkbox(
-            label="I may use these photos, and agree to their being handled on this server until they are "
-            "deleted.",
-            visible=hosted(),
-            elem_classes="consent",
-        )
-        with gr.Row(elem_classes="inputs"):
-            photos, found = {}, {}
-            for letter in LETTERS:
-                with gr.Column(elem_classes="photo", min_width=150):
-                    photos[letter] = PhotoInput(
-                        label=f"Photo {letter}",
-                        type="filepath",
-                        sources=["upload", "webcam", "clipboard"],
-                        buttons=[],
-                        height=300,
+        with gr.Tabs(elem_classes="questions"):
+            with gr.Tab("Compare"):
+                agrees = gr.Checkbox(
+                    label="I may use these photos, and agree to their being handled on this server until "
+                    "they are deleted.",
+                    visible=hosted(),
+                    elem_classes="consent",
+                )
+                with gr.Row(elem_classes="inputs"):
+                    photos, found = {}, {}
+                    for letter in LETTERS:
+                        with gr.Column(elem_classes="photo", min_width=150):
+                            photos[letter] = PhotoInput(
+                                label=f"Photo {letter}",
+                                type="filepath",
+                                sources=["upload", "webcam", "clipboard"],
+                                buttons=[],
+                                height=300,
+                            )
+                            found[letter] = gr.HTML(sheet.found_html(letter), js_on_load=scripts.PICK_FACE)
+                    with gr.Column(elem_classes="start", min_width=260):
+                        examples = gr.HTML(sheet.examples_html(), js_on_load=scripts.PICK_EXAMPLE)
+                        with gr.Row(elem_classes="go"):
+                            compare = gr.Button("Compare", variant="primary", size="lg")
+                            stop = gr.Button("Stop", size="lg", interactive=False)
+                        progress = gr.HTML(sheet.progress_html(), elem_classes="waiting")
+                with gr.Row(elem_classes="verdict-row"):
+                    verdict = gr.HTML(sheet.empty_verdict_html())
+                    scale = gr.HTML(sheet.scale_html(None), js_on_load=scripts.MOVE_THRESHOLD)
+                gr.HTML(sheet.WHY)
+                with gr.Row(elem_classes="why"):
+                    with gr.Row(elem_classes="maps"):
+                        with gr.Column(elem_classes="subjects"):
+                            aligned = gr.HTML(sheet.aligned_html(), js_on_load=scripts.ASK_PLACE)
+                            answer = gr.HTML(sheet.empty_answer_html())
+                        methods = {
+                            method: gr.HTML(
+                                sheet.method_html(method, explainer.title, WAITING),
+                                visible=visibility(method in DEFAULT_METHODS),
+                                js_on_load=scripts.CHOOSE_VIEW,
+                            )
+                            for method, explainer in EXPLAINERS.items()
+                        }
+                    with gr.Column(elem_classes="aside"):
+                        legend = gr.HTML(sheet.legend_html(Look()))
+                        strength = gr.Slider(0, 100, value=100, step=5, label="Strength, %", buttons=[])
+                        shown = gr.Radio(
+                            [
+                                ("colours on the face", "published"),
+                                ("see-through", "alpha"),
+                                ("map alone", "raw"),
+                            ],
+                            value="published",
+                            label="Maps as",
+                        )
+                        gr.HTML(sheet.HOW_TO_READ)
+                gr.HTML("<h2>Keep</h2>")
+                with gr.Row(elem_classes="keep"):
+                    download = gr.DownloadButton("Download .zip", interactive=False, scale=0, min_width=180)
+                    command = gr.Textbox(
+                        label="The command that repeats this",
+                        placeholder="Once two photos are compared, the command that gives the same result.",
+                        interactive=False,
+                        lines=2,
+                        buttons=["copy"],
+                        elem_classes="command",
                     )
-                    found[letter] = gr.HTML(sheet.found_html(letter), js_on_load=scripts.PICK_FACE)
-            with gr.Column(elem_classes="start", min_width=260):
-                examples = gr.HTML(sheet.examples_html(), js_on_load=scripts.PICK_EXAMPLE)
-                with gr.Row(elem_classes="go"):
-                    compare = gr.Button("Compare", variant="primary", size="lg")
-                    stop = gr.Button("Stop", size="lg", interactive=False)
-                progress = gr.HTML(sheet.progress_html(), elem_classes="waiting")
-        with gr.Row(elem_classes="verdict-row"):
-            verdict = gr.HTML(sheet.empty_verdict_html())
-            scale = gr.HTML(sheet.scale_html(None), js_on_load=scripts.MOVE_THRESHOLD)
-        gr.HTML(sheet.WHY)
-        with gr.Row(elem_classes="why"):
-            with gr.Row(elem_classes="maps"):
-                with gr.Column(elem_classes="subjects"):
-                    aligned = gr.HTML(sheet.aligned_html(), js_on_load=scripts.ASK_PLACE)
-                    answer = gr.HTML(sheet.empty_answer_html())
-                methods = {
-                    method: gr.HTML(
-                        sheet.method_html(method, explainer.title, WAITING),
-                        visible=visibility(method in DEFAULT_METHODS),
-                        js_on_load=scripts.CHOOSE_VIEW,
-                    )
-                    for method, explainer in EXPLAINERS.items()
-                }
-            with gr.Column(elem_classes="aside"):
-                legend = gr.HTML(sheet.legend_html(Look()))
-                strength = gr.Slider(0, 100, value=100, step=5, label="Strength, %", buttons=[])
-                shown = gr.Radio(
-                    [("colours on the face", "published"), ("see-through", "alpha"), ("map alone", "raw")],
-                    value="published",
-                    label="Maps as",
-                )
-                gr.HTML(sheet.HOW_TO_READ)
-        gr.HTML("<h2>Keep</h2>")
-        with gr.Row(elem_classes="keep"):
-            download = gr.DownloadButton("Download .zip", interactive=False, scale=0, min_width=180)
-            command = gr.Textbox(
-                label="The command that repeats this",
-                placeholder="Once two photos are compared, the command that gives the same result.",
-                interactive=False,
-                lines=2,
-                buttons=["copy"],
-                elem_classes="command",
-            )
-        with gr.Accordion("Settings", open=False, elem_classes="settings"):
-            with gr.Row():
-                model = gr.Dropdown(service.models(), value=service.default.model, label="Model")
-                calibration = gr.Dropdown(
-                    [("the model's own", "")], value="", label="Calibration (data set, method)"
-                )
-                precision = gr.Radio(
-                    [("float32, exact", "float32"), ("bfloat16, faster", "bfloat16")],
-                    value="float32",
-                    label="Precision",
-                )
-            with gr.Row():
-                chosen = gr.CheckboxGroup(
-                    [
-                        (sheet.method_in_words(method, explainer.title), method)
-                        for method, explainer in EXPLAINERS.items()
-                    ],
-                    value=list(DEFAULT_METHODS),
-                    label="Explain by",
-                    elem_classes="methods",
-                )
-            with gr.Row():
-                palette = gr.Dropdown(
-                    [(one.name, key) for key, one in PALETTES.items()], value="piyg", label="Colours"
-                )
-                patch_sizes = gr.CheckboxGroup(
-                    list(PATCH_SIZES), value=list(PATCH_SIZES), label="Occlusion: patch sizes, pixels"
-                )
-                fill = gr.Dropdown(
-                    ["black", "grey", "mean", "noise", "blur"], value="black", label="Occlusion: hidden by"
-                )
-                geometry = gr.Radio(
-                    [("as published", "published"), ("edges covered too", "covered")],
-                    value="published",
-                    label="Occlusion: places",
-                )
+                with gr.Accordion("Settings", open=False, elem_classes="settings"):
+                    with gr.Row():
+                        model = gr.Dropdown(service.models(), value=service.default.model, label="Model")
+                        calibration = gr.Dropdown(
+                            [("the model's own", "")], value="", label="Calibration (data set, method)"
+                        )
+                        precision = gr.Radio(
+                            [("float32, exact", "float32"), ("bfloat16, faster", "bfloat16")],
+                            value="float32",
+                            label="Precision",
+                        )
+                    with gr.Row():
+                        chosen = gr.CheckboxGroup(
+                            [
+                                (sheet.method_in_words(method, explainer.title), method)
+                                for method, explainer in EXPLAINERS.items()
+                            ],
+                            value=list(DEFAULT_METHODS),
+                            label="Explain by",
+                            elem_classes="methods",
+                        )
+                    with gr.Row():
+                        palette = gr.Dropdown(
+                            [(one.name, key) for key, one in PALETTES.items()], value="piyg", label="Colours"
+                        )
+                        patch_sizes = gr.CheckboxGroup(
+                            list(PATCH_SIZES), value=list(PATCH_SIZES), label="Occlusion: patch sizes, pixels"
+                        )
+                        fill = gr.Dropdown(
+                            ["black", "grey", "mean", "noise", "blur"],
+                            value="black",
+                            label="Occlusion: hidden by",
+                        )
+                        geometry = gr.Radio(
+                            [("as published", "published"), ("edges covered too", "covered")],
+                            value="published",
+                            label="Occlusion: places",
+                        )
+            with gr.Tab("Benchmark"):
+                gr.HTML(benchmark_html(read_reports(RESULTS)))
         gr.HTML(sheet.FOOT, elem_classes="foot")
         timer = gr.Timer(1.0)
 

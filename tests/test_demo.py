@@ -316,6 +316,56 @@ def test_methods_are_chosen_in_settings_and_weights_have_their_own_legend(page):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+def overlaps_in_plot(page):
+    """Which dots and names that are shown lie on one another, by a pixel or more."""
+    return page.evaluate(
+        """() => {
+          const shown = [...document.querySelectorAll('.tradeoff .dot circle, .tradeoff .name text')]
+            .filter(part => part.checkVisibility())
+            .map(part => [part.parentNode.textContent, part.getBoundingClientRect()]);
+          const overlap = (a, b) => a.left < b.right - 1 && b.left < a.right - 1
+            && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+          return shown.flatMap(([name, box], index) => shown.slice(0, index)
+            .filter(([, other]) => overlap(box, other)).map(([other]) => `${name} | ${other}`));
+        }"""
+    )
+
+
+def test_the_benchmark_has_a_tab_and_comparing_goes_on_beside_it(page):
+    report = json.loads((ROOT / "assets/results/mobilefacenet-lfw-explanations.json").read_text())
+    compare(page, EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
+    page.get_by_role("heading", name="Different people").wait_for(timeout=30_000)
+    page.get_by_role("tab", name="Benchmark").click()
+    page.get_by_role("heading", name="Which explanation is right?").wait_for()
+    assert not page.locator(".verdict").is_visible()
+    rows = page.locator(".benchmark table.contenders tbody tr")
+    assert rows.count() == len(report["contenders"])
+    assert overlaps_in_plot(page) == []
+    page.evaluate("document.querySelectorAll('.benchmark details').forEach(part => part.open = true)")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert overlaps_in_plot(page) == []
+    name, seconds = rows.first.locator("th"), rows.first.locator("td").last
+    left = name.bounding_box()["x"]
+    seconds.evaluate("cell => cell.closest('.scroll').scrollLeft = 9999")
+    box = seconds.bounding_box()
+    assert box["x"] + box["width"] <= 390
+    assert name.bounding_box()["x"] == left
+
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.get_by_role("tab", name="Compare").click()
+    wait_until_done(page)
+    assert maps_of(page, "occlusion").count() == 2
+    page.get_by_role("tab", name="Benchmark").click()
+    page.get_by_role("tab", name="Compare").click()
+    remove(page, "B")
+    file_field(page, "B").set_input_files(EXAMPLES / "obama2.jpg")
+    faces_found(page, "B").first.wait_for()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("heading", name="Same person").wait_for(timeout=30_000)
+    wait_until_done(page)
+
+
 def test_stop_stops_and_keeps_what_is_there(page):
     count_updates(page)
     page.get_by_role("button", name="hard: half a face").click()

@@ -40,6 +40,8 @@ _FORMAT = "xfv-demo explanation benchmark"
 _FORMAT_VERSION = 1
 # Pairs for the times; the first warms up.
 _TIMED = 6
+# Nobody minds the wait.
+_AT_ONCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -515,15 +517,20 @@ def carried_differences(report: BenchmarkReport) -> list[str]:
     return sentences
 
 
-def fastest_of_the_best(report: BenchmarkReport) -> str | None:
-    """The quickest contender of those that cannot be told from the best; None where it is a baseline."""
-    best = report.contenders[0]
-    alike = [best]
-    for other in report.contenders[1:]:
-        if report.difference(best.key, other.key).replacement.interval.high >= 0:
-            alike.append(other)
-    timed = [one for one in alike if one.seconds is not None]
-    return min(timed, key=lambda one: one.seconds or 0).key if timed else None
+def default_methods(report: BenchmarkReport) -> tuple[str, ...]:
+    """What a page should explain by: the best method, and the best of those that are there at once.
+
+    Args:
+        report: What was measured.
+
+    Returns:
+        One or two keys of `EXPLAINERS`: of the least area of patch replacement on the common pairs, and of
+        the least among those that take less than a second a pair.
+    """
+    timed = [(one, one.seconds) for one in report.contenders if one.seconds is not None]
+    best = [CONTENDERS[one.key].method for one, _ in timed[:1]]
+    quick = [CONTENDERS[one.key].method for one, seconds in timed if seconds < _AT_ONCE_SECONDS][:1]
+    return tuple(dict.fromkeys(best + quick))
 
 
 def markdown(report: BenchmarkReport) -> str:
