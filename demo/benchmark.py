@@ -41,13 +41,13 @@ _MAP = '<th scope="col">map</th>'
 
 _COLUMNS = """
 <dl>
-<dt>Area of replacement, FMR</dt><dd>Patched pairs of different people, which the patches make alike. The
+<dt>Area of replacement</dt><dd>The mean of the two below, which orders the table; in brackets its 95 %
+interval, from drawing the pairs anew.</dd>
+<dt>FMR</dt><dd>Patched pairs of different people, which the patches make alike. The
 original's pixels are put back, 5 % at a time, beginning where the map says that most speaks for the same
 person. The area is that under the share of pairs that are still accepted, from 0 to 95 % put back.</dd>
-<dt>Area of replacement, FNMR</dt><dd>Patched pairs of the same person, which the patches make differ:
+<dt>FNMR</dt><dd>Patched pairs of the same person, which the patches make differ:
 likewise, beginning where most speaks against, with the share of pairs that are still rejected.</dd>
-<dt>Mean</dt><dd>Of the two, which orders the table; in brackets its 95 % interval, from drawing the pairs
-anew.</dd>
 <dt>Patches found</dt><dd>The chance that a pixel of a patch, drawn at random, speaks more as it should than
 a pixel of the face. 1: all found; 0.5: nothing known of them.</dd>
 <dt>Deletion</dt><dd>Without patches: pixels are blackened, first those that the map says the decision rests
@@ -602,9 +602,9 @@ def _table_html(report: Report, contenders: Sequence[_Contender]) -> str:
     for one, kept in zip(contenders, report["contenders"], strict=True):
         areas = kept["common"]
         cells = [
+            f"<b>{one.area:.3f}</b> <small>({_between(one.low, one.high)})</small>",
             f"{areas['fmr']['value']:.3f}",
             f"{areas['fnmr']['value']:.3f}",
-            f"<b>{one.area:.3f}</b> <small>({_between(one.low, one.high)})</small>",
             *(f"{areas[name]['value']:.3f}" for name in ("found", "deletion", "insertion")),
             _DASH if one.seconds is None else _seconds(one.seconds),
         ]
@@ -617,8 +617,8 @@ def _table_html(report: Report, contenders: Sequence[_Contender]) -> str:
         f'<th scope="col" rowspan="2">deletion {_LOWER}</th>'
         f'<th scope="col" rowspan="2">insertion {_HIGHER}</th>'
         f'<th scope="col" rowspan="2">seconds a pair {_LOWER}</th></tr>'
-        '<tr><th scope="col">FMR</th><th scope="col">FNMR</th>'
-        f'<th scope="col">mean (95{_NBSP}% interval)</th></tr>'
+        f'<tr><th scope="col">mean (95{_NBSP}% interval)</th>'
+        '<th scope="col">FMR</th><th scope="col">FNMR</th></tr>'
     )
     caption = (
         f"The smallest mean area first; on the {pairs['genuine']:,} genuine and {pairs['impostor']:,} "

@@ -273,6 +273,7 @@ def report_of(measured, **changes):
         patched=compared.patched,
         contenders=compared.contenders,
         differences=compared.differences,
+        quick_differences=compared.quick_differences,
         agreement=compared.agreement,
     )
 
@@ -317,7 +318,7 @@ class TestTable:
             report.difference("grid", "grid")
 
     def test_what_the_intervals_carry_in_words(self, report):
-        best, *_, last = carried_differences(report)
+        best, *_, last = carried_differences(report.differences)
         other = next(one.title for one in report.contenders[:2] if not best.startswith(one.title))
         assert best.endswith(f"better than Grid cells, Random and Face prior; cannot be told from {other}.")
         assert last == "Random: better than Face prior."
@@ -335,6 +336,18 @@ class TestTable:
         for one in of_few.contenders:
             assert one.common.pairs.total == 12
             assert one.every.pairs.total == (12 if one.key == "occlusion-all" else 40)
+        assert {one.one for one in of_few.quick_differences} | {
+            one.other for one in of_few.quick_differences
+        } == {one.key for one in of_few.contenders} - {"occlusion-all"}
+        # As all were measured on all pairs before, with the same bootstrap.
+        (before,) = (
+            one for one in report_of(measured).differences if (one.one, one.other) == ("grid", RANDOM)
+        )
+        (now,) = (one for one in of_few.quick_differences if (one.one, one.other) == ("grid", RANDOM))
+        assert now == before
+        quick = markdown(of_few).partition("| quick map |")[2]
+        assert "| Grid cells |" in quick
+        assert "Occlusion" not in quick.partition("\n\n")[0]
 
     def test_pairs_of_one_kind_will_not_do(self, measured):
         with pytest.raises(DatasetError, match="two genuine and two impostor"):
@@ -365,6 +378,8 @@ class TestWords:
         text = markdown(report)
         for one in report.contenders:
             assert f"| {one.title} | {one.common.fmr.value:.3f} |" in text
+        # All were measured on the same pairs, so nothing more is to be said of the quick ones.
+        assert "quick map" not in text
         assert "| Grid cells | 0.10 | 0.30 | 1.00 |  |" in text
         assert "`python -m xfv_demo evaluate patch-lfw`" in text
 

@@ -73,7 +73,8 @@ def made_report(contenders=FOUR, half=0.02, **changes):
     report = BenchmarkReport(
         model="a model", model_sha256=None, engine="an engine", dataset="lfw", seed=3, threshold=0.36,
         clean=Rates(0.002, 0.0), patched=Rates(0.4, 0.25), left_out=0, contenders=tuple(results),
-        differences=differences, agreement=agreement, sanity_pairs=2, refused={}, kept=0, seconds=1.0,
+        differences=differences, quick_differences=(),
+        agreement=agreement, sanity_pairs=2, refused={}, kept=0, seconds=1.0,
         date=datetime.date(2026, 11, 22), command="python -m xfv_demo evaluate", versions={"numpy": "2"},
     )  # fmt: skip
     return {**report.to_dict(), **changes}

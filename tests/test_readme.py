@@ -187,3 +187,36 @@ def test_links_within_the_project_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", prose):
         if "://" not in target:
             assert (document.parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def explanations():
+    """The report of the benchmark of explanations."""
+    from pydantic import TypeAdapter
+
+    from xfv_demo.evaluation.benchmark import BenchmarkReport
+
+    read = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-explanations.json").read_text())
+    assert read.pop("format") == "xfv-demo explanation benchmark"
+    assert read.pop("version") == 1
+    return TypeAdapter(BenchmarkReport).validate_python(read)
+
+
+def test_the_benchmark_is_as_the_command_wrote_it(explanations):
+    from xfv_demo.evaluation.benchmark import markdown
+
+    section = README.read_text().partition("<!-- patch-lfw -->")[2].partition("<!-- /patch-lfw -->")[0]
+    assert section.strip() == markdown(explanations)
+
+
+def test_the_benchmark_is_of_enough_pairs(explanations):
+    for one in explanations.contenders:
+        assert one.common.pairs.total >= 200
+        assert one.every.pairs.total >= (1200 if one.seconds is None or one.seconds < 1 else 200)
+
+
+def test_the_page_explains_by_what_the_benchmark_says(explanations):
+    from xfv_demo.evaluation.benchmark import default_methods
+    from xfv_demo.explaining import DEFAULT_METHODS
+
+    assert default_methods(explanations.contenders) == DEFAULT_METHODS

@@ -935,7 +935,7 @@ def _evaluate_patch_lfw(
     report.save(out / f"{prefix}.json")
     figures = save_benchmark_figures(report, out, prefix)
     Console().print(benchmark_table(report))
-    for sentence in carried_differences(report):
+    for sentence in carried_differences(report.differences):
         typer.echo(sentence)
     for reason in dict.fromkeys(report.refused.values()):
         typer.echo(f"Left out: {reason}")

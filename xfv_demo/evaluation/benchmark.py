@@ -112,7 +112,7 @@ class ContenderResult:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two contenders are apart on the common pairs.
+    """How far two contenders are apart, on the same pairs.
 
     Attributes:
         one: A contender.
@@ -159,7 +159,8 @@ class BenchmarkReport:
         patched: Errors with them.
         left_out: How many pairs lack a face.
         contenders: The best first, by the area of replacement on the common pairs.
-        differences: Of every two contenders, in the contenders' order.
+        differences: Of every two contenders, in the contenders' order, on the common pairs.
+        quick_differences: Of every two that were measured on all pairs, on all pairs, the better first.
         agreement: For every two contenders, by their keys, the mean of Spearman's correlations of their maps
             of the common pairs without patches, averaged over blocks of 4 x 4 pixels.
         sanity_pairs: How many pairs the sanity checks were made on.
@@ -182,6 +183,7 @@ class BenchmarkReport:
     left_out: int
     contenders: tuple[ContenderResult, ...]
     differences: tuple[Difference, ...]
+    quick_differences: tuple[Difference, ...]
     agreement: Mapping[str, Mapping[str, float | None]]
     sanity_pairs: int
     refused: Mapping[str, str]
@@ -264,6 +266,7 @@ def run_benchmark(
         raise XfvError(f"no method can explain this model: {'; '.join(makers.refused.values())}")
     genuine, folds = patch_lfw.genuine, np.array([pair.fold for pair in patch_lfw.pairs])
     slow_rows = even_rows(genuine, folds, min(slow_pairs, len(patch_lfw)))
+    _check_kinds(genuine[slow_rows])
     measured = measure_outcomes(
         patch_lfw,
         embedder,
@@ -298,6 +301,7 @@ def run_benchmark(
         left_out=patch_lfw.left_out,
         contenders=compared.contenders,
         differences=compared.differences,
+        quick_differences=compared.quick_differences,
         agreement=compared.agreement,
         sanity_pairs=len(checked),
         refused=makers.refused,
@@ -318,6 +322,7 @@ class Comparison:
         patched: As for `BenchmarkReport`.
         contenders: As for `BenchmarkReport`.
         differences: As for `BenchmarkReport`.
+        quick_differences: As for `BenchmarkReport`.
         agreement: As for `BenchmarkReport`.
     """
 
@@ -325,6 +330,7 @@ class Comparison:
     patched: Rates
     contenders: tuple[ContenderResult, ...]
     differences: tuple[Difference, ...]
+    quick_differences: tuple[Difference, ...]
     agreement: Mapping[str, Mapping[str, float | None]]
 
 
@@ -356,17 +362,7 @@ def compare(
     keys = list(measured.outcomes)
     common = measured.rows(keys)
     genuine = measured.genuine
-    if min((common & genuine).sum(), (common & ~genuine).sum()) < 2:
-        raise DatasetError(
-            "two genuine and two impostor pairs at least are needed that every method was measured on"
-        )
-    areas = {key: _pair_areas(measured, key, common, threshold) for key in keys}
-    means = {
-        name: balanced_means(
-            np.stack([areas[key][name] for key in keys], axis=1), genuine[common], np.random.default_rng(seed)
-        )
-        for name in ("replacement", "deletion", "insertion", "found")
-    }
+    _check_kinds(genuine[common])
     results = [
         ContenderResult(
             key=key,
@@ -381,13 +377,9 @@ def compare(
         for key in keys
     ]
     results.sort(key=lambda one: one.common.replacement.value)
-    differences = tuple(
-        Difference(
-            one.key,
-            other.key,
-            *(means[name].difference(keys.index(one.key), keys.index(other.key)) for name in means),
-        )
-        for one, other in itertools.combinations(results, 2)
+    quick = sorted(
+        (one for one in results if one.every.pairs.total == len(genuine)),
+        key=lambda one: one.every.replacement.value,
     )
     maps = {key: measured.of(key, "clean_map", common) for key in keys}
     agreement = {
@@ -398,7 +390,8 @@ def compare(
         _rates(measured.clean, genuine, threshold),
         _rates(measured.patched, genuine, threshold),
         tuple(results),
-        differences,
+        _differences(measured, [one.key for one in results], common, threshold, seed),
+        _differences(measured, [one.key for one in quick], np.ones_like(common), threshold, seed),
         agreement,
     )
 
@@ -498,19 +491,23 @@ def table_rows(report: BenchmarkReport) -> list[tuple[str, ...]]:
     return rows
 
 
-def carried_differences(report: BenchmarkReport) -> list[str]:
+def carried_differences(differences: Sequence[Difference]) -> list[str]:
     """Says in sentences which differences of replacement the intervals carry.
+
+    Args:
+        differences: Of every two contenders, the better first.
 
     Returns:
         Of each contender but the last, what it is better than, and what it cannot be told from.
     """
     sentences = []
-    for place, one in enumerate(report.contenders[:-1]):
+    for key, several in itertools.groupby(differences, key=lambda one: one.one):
+        one = CONTENDERS[key]
         told: list[str] = []
         untold: list[str] = []
-        for other in report.contenders[place + 1 :]:
-            interval = report.difference(one.key, other.key).replacement.interval
-            (told if interval.high < 0 else untold).append(other.title)
+        for apart in several:
+            other = CONTENDERS[apart.other]
+            (told if apart.replacement.interval.high < 0 else untold).append(other.title)
         parts = [f"better than {_listed(told)}"] if told else []
         parts += [f"cannot be told from {_listed(untold)}"] if untold else []
         sentences.append(f"{one.title}: {'; '.join(parts)}.")
@@ -545,23 +542,30 @@ def markdown(report: BenchmarkReport) -> str:
         f"{common.total:,} pairs ({common.genuine} genuine) that the slow ones were measured on too:",
         _table(TABLE_COLUMNS, table_rows(report)),
         "Which differences of the mean area their 95 % intervals carry (paired, bootstrap over pairs):",
-        "\n".join(f"- {sentence}" for sentence in carried_differences(report)),
-        f"The maps that are quick to make, on all {every.total:,} pairs:",
-        _table(
-            ("map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "patches found ↑ (95 %)"),
-            [
-                (
-                    f"{one.title}, {one.every.pairs.total} pairs",
-                    f"{one.every.fmr.value:.3f}",
-                    f"{one.every.fnmr.value:.3f}",
-                    _with_interval(one.every.replacement),
-                    _with_interval(one.every.found),
-                )
-                for one in report.contenders
-                if one.every.pairs.total > common.total
-            ],
-        ),
+        _sentences(report.differences),
     ]
+    quick = sorted(
+        (one for one in report.contenders if one.every.pairs.total > common.total),
+        key=lambda one: one.every.replacement.value,
+    )
+    if quick:
+        paragraphs += [
+            f"The maps that are quick to make, on all {every.total:,} pairs:",
+            _table(
+                ("quick map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "patches found ↑ (95 %)"),
+                [
+                    (
+                        one.title,
+                        f"{one.every.fmr.value:.3f}",
+                        f"{one.every.fnmr.value:.3f}",
+                        _with_interval(one.every.replacement),
+                        _with_interval(one.every.found),
+                    )
+                    for one in quick
+                ],
+            ),
+            _sentences(report.quick_differences),
+        ]
     if seen:
         paragraphs.append(
             f"On the {seen.pairs.total} of these that show nobody whom xCos's head was trained on, its mean "
@@ -598,6 +602,10 @@ def markdown(report: BenchmarkReport) -> str:
     return "\n\n".join(paragraphs)
 
 
+def _sentences(differences: Sequence[Difference]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in carried_differences(differences))
+
+
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -605,6 +613,13 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _with_interval(area: Area) -> str:
     return f"{area.value:.3f} ({area.interval.low:.3f} to {area.interval.high:.3f})"
+
+
+def _check_kinds(genuine: NDArray[np.bool_]) -> None:
+    if min(genuine.sum(), (~genuine).sum()) < 2:
+        raise DatasetError(
+            "two genuine and two impostor pairs at least are needed that every method is measured on"
+        )
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -636,6 +651,24 @@ def _areas(measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold
         fmr=resampled_means(of_pairs[~genuine], np.random.default_rng(seed)).area(0),
         fnmr=resampled_means(of_pairs[genuine], np.random.default_rng(seed)).area(0),
         **balanced,
+    )
+
+
+def _differences(
+    measured: MeasuredPairs, keys: Sequence[str], rows: NDArray[np.bool_], threshold: float, seed: int
+) -> tuple[Difference, ...]:
+    """Of every two contenders, in the order given, on some pairs that all of them were measured on."""
+    areas = [_pair_areas(measured, key, rows, threshold) for key in keys]
+    genuine = measured.genuine[rows]
+    means = [
+        balanced_means(
+            np.stack([of_one[name] for of_one in areas], axis=1), genuine, np.random.default_rng(seed)
+        )
+        for name in ("replacement", "deletion", "insertion", "found")
+    ]
+    return tuple(
+        Difference(keys[one], keys[other], *(several.difference(one, other) for several in means))
+        for one, other in itertools.combinations(range(len(keys)), 2)
     )
 
 
