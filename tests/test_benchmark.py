@@ -245,7 +245,7 @@ def made_up(areas, pairs=40, seed=0):
     return MeasuredPairs(genuine, right, wrong.astype(np.float32), outcomes, 0)
 
 
-def report_of(measured, **changes):
+def report_of(measured):
     compared = compare(
         measured, 0.5,
         seconds={"grid": 0.02, "xcos": 0.06, "occlusion-all": 2.8},
@@ -267,15 +267,7 @@ def report_of(measured, **changes):
         "command": "python -m xfv_demo evaluate patch-lfw",
         "versions": {"numpy": "2"},
     }
-    return BenchmarkReport(
-        **{**about, **changes},
-        clean=compared.clean,
-        patched=compared.patched,
-        contenders=compared.contenders,
-        differences=compared.differences,
-        quick_differences=compared.quick_differences,
-        agreement=compared.agreement,
-    )
+    return BenchmarkReport(**vars(compared), **about)
 
 
 @pytest.fixture(scope="module")

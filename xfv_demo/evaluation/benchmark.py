@@ -145,8 +145,30 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class BenchmarkReport:
-    """Contenders side by side.
+class Comparison:
+    """What follows from the outcomes of contenders.
+
+    Attributes:
+        clean: Errors without patches, on all pairs.
+        patched: Errors with them.
+        contenders: The best first, by the area of replacement on the common pairs.
+        differences: Of every two contenders, in the contenders' order, on the common pairs.
+        quick_differences: Of every two that were measured on all pairs, on all pairs, the better first.
+        agreement: For every two contenders, by their keys, the mean of Spearman's correlations of their maps
+            of the common pairs without patches, averaged over blocks of 4 x 4 pixels.
+    """
+
+    clean: Rates
+    patched: Rates
+    contenders: tuple[ContenderResult, ...]
+    differences: tuple[Difference, ...]
+    quick_differences: tuple[Difference, ...]
+    agreement: Mapping[str, Mapping[str, float | None]]
+
+
+@dataclass(frozen=True)
+class BenchmarkReport(Comparison):
+    """Contenders side by side, and how they were measured.
 
     Attributes:
         model: The embedder's name.
@@ -155,14 +177,7 @@ class BenchmarkReport:
         dataset: The labelled set.
         seed: What patches, ties and noise were drawn from.
         threshold: T, on the cosine similarity.
-        clean: Errors without patches, on all pairs.
-        patched: Errors with them.
         left_out: How many pairs lack a face.
-        contenders: The best first, by the area of replacement on the common pairs.
-        differences: Of every two contenders, in the contenders' order, on the common pairs.
-        quick_differences: Of every two that were measured on all pairs, on all pairs, the better first.
-        agreement: For every two contenders, by their keys, the mean of Spearman's correlations of their maps
-            of the common pairs without patches, averaged over blocks of 4 x 4 pixels.
         sanity_pairs: How many pairs the sanity checks were made on.
         refused: By contender that could not be measured, the reason.
         kept: How many outcomes were there from earlier runs.
@@ -178,13 +193,7 @@ class BenchmarkReport:
     dataset: str
     seed: int
     threshold: float
-    clean: Rates
-    patched: Rates
     left_out: int
-    contenders: tuple[ContenderResult, ...]
-    differences: tuple[Difference, ...]
-    quick_differences: tuple[Difference, ...]
-    agreement: Mapping[str, Mapping[str, float | None]]
     sanity_pairs: int
     refused: Mapping[str, str]
     kept: int
@@ -290,19 +299,14 @@ def run_benchmark(
         measured, threshold, seconds=seconds, sanity=sanity, unseen=unseen, seed=patch_lfw.seed
     )
     return BenchmarkReport(
+        **vars(compared),
         model=embedder.name,
         model_sha256=embedder.sha256,
         engine=embedder.engine,
         dataset=patch_lfw.name,
         seed=patch_lfw.seed,
         threshold=threshold,
-        clean=compared.clean,
-        patched=compared.patched,
         left_out=patch_lfw.left_out,
-        contenders=compared.contenders,
-        differences=compared.differences,
-        quick_differences=compared.quick_differences,
-        agreement=compared.agreement,
         sanity_pairs=len(checked),
         refused=makers.refused,
         kept=measured.kept,
@@ -311,27 +315,6 @@ def run_benchmark(
         command=command,
         versions=library_versions(),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """What follows from the outcomes alone.
-
-    Attributes:
-        clean: As for `BenchmarkReport`.
-        patched: As for `BenchmarkReport`.
-        contenders: As for `BenchmarkReport`.
-        differences: As for `BenchmarkReport`.
-        quick_differences: As for `BenchmarkReport`.
-        agreement: As for `BenchmarkReport`.
-    """
-
-    clean: Rates
-    patched: Rates
-    contenders: tuple[ContenderResult, ...]
-    differences: tuple[Difference, ...]
-    quick_differences: tuple[Difference, ...]
-    agreement: Mapping[str, Mapping[str, float | None]]
 
 
 def compare(
