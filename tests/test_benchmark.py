@@ -356,6 +356,13 @@ class TestTable:
         assert {one.unseen for one in none.contenders} == {None}
 
 
+def test_a_page_explains_by_the_best_and_by_the_best_that_is_there_at_once(report):
+    best = CONTENDERS[report.contenders[0].key].method
+    # xCos is quicker than a second and better than the grid, but needs a head.
+    assert benchmark.default_methods(report.contenders) == (best, "grid")
+    assert benchmark.default_methods([report.result("grid"), report.result(RANDOM)]) == ("grid",)
+
+
 class TestWords:
     def test_json_is_plain(self, report, tmp_path):
         report.save(tmp_path / "report.json")

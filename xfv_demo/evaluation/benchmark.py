@@ -497,20 +497,23 @@ def carried_differences(differences: Sequence[Difference]) -> list[str]:
     return sentences
 
 
-def default_methods(report: BenchmarkReport) -> tuple[str, ...]:
-    """What a page should explain by: the best method, and the best of those that are there at once.
+def default_methods(contenders: Sequence[ContenderResult]) -> tuple[str, ...]:
+    """What a page should explain by: the best method, and one that is there at once.
 
     Args:
-        report: What was measured.
+        contenders: What was measured, the best first.
 
     Returns:
-        One or two keys of `EXPLAINERS`: of the least area of patch replacement on the common pairs, and of
-        the least among those that take less than a second a pair.
+        One or two keys of `EXPLAINERS`: of the least area of patch replacement on the common pairs; and of
+        the least, on all pairs, among those that take less than a second a pair and need nothing that was
+        trained for the model, so that they are there for any.
     """
-    timed = [(one, one.seconds) for one in report.contenders if one.seconds is not None]
-    best = [CONTENDERS[one.key].method for one, _ in timed[:1]]
-    quick = [CONTENDERS[one.key].method for one, seconds in timed if seconds < _AT_ONCE_SECONDS][:1]
-    return tuple(dict.fromkeys(best + quick))
+    methods = [one for one in contenders if one.seconds is not None]
+    quick = [
+        one for one in methods if (one.seconds or 0) < _AT_ONCE_SECONDS and not CONTENDERS[one.key].trained
+    ]
+    quick.sort(key=lambda one: one.every.replacement.value)
+    return tuple(dict.fromkeys(CONTENDERS[one.key].method for one in (*methods[:1], *quick[:1])))
 
 
 def markdown(report: BenchmarkReport) -> str:

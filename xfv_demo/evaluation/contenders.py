@@ -55,6 +55,7 @@ class Contender:
         title: A name for people.
         method: The explainer that it is of, a key of `EXPLAINERS`; the key itself for a baseline.
         slow: Whether it needs hundreds of passes through the model for a pair.
+        trained: Whether it needs something that was trained for the model.
         settings: The explainer's settings that are not its defaults.
     """
 
@@ -62,6 +63,7 @@ class Contender:
     title: str
     method: str
     slow: bool = False
+    trained: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -103,7 +105,14 @@ _TITLES = {
 _SLOW = ("occlusion", "fggb", "corrrise")
 
 CONTENDERS: Mapping[str, Contender] = {
-    key: Contender(key, title, method, method in _SLOW, _COVERED_SETTINGS if key == COVERED else {})
+    key: Contender(
+        key,
+        title,
+        method,
+        slow=method in _SLOW,
+        trained=method == "xcos",
+        settings=_COVERED_SETTINGS if key == COVERED else {},
+    )
     for key, title in _TITLES.items()
     for method in [key if key in BASELINES else key.partition("-")[0]]
 }
