@@ -658,22 +658,34 @@ def _notes_html(report: Report) -> str:
 
 
 def _differences_html(report: Report, contenders: Sequence[_Contender]) -> str:
-    better = _told_apart(report)
-    sentences = []
-    for place, one in enumerate(contenders[:-1]):
-        told: list[_Contender] = []
-        untold: list[_Contender] = []
-        for other in contenders[place + 1 :]:
-            (told if (one.key, other.key) in better else untold).append(other)
-        parts = [f"is better than {_listed(told)}"] if told else []
-        parts += [f"cannot be told from {_listed(untold)}"] if untold else []
-        sentences.append(f"<li><b>{html.escape(one.title)}</b> {'. It '.join(parts)}.</li>")
+    quick = ""
+    if report["quick_differences"] and len(report["quick_differences"]) < len(report["differences"]):
+        quick = (
+            f"<p>Those that are quick to make, on all {sum(_most_pairs(report)):,} pairs:</p>"
+            f"{_carried_html(report['quick_differences'], contenders)}"
+        )
     return (
         "<details><summary>Which differences the intervals carry</summary>"
         "<p>Each map against those below it in the table, by the mean area of replacement on the same pairs. "
         f"Better: the 95{_NBSP}% interval of the difference has zero outside.</p>"
-        f"<ul>{''.join(sentences)}</ul></details>"
+        f"{_carried_html(report['differences'], contenders)}{quick}</details>"
     )
+
+
+def _carried_html(differences: Iterable[Mapping[str, Any]], contenders: Sequence[_Contender]) -> str:
+    """Of every two contenders, the better first: a sentence for each first one."""
+    known = {one.key: one for one in contenders}
+    sentences = []
+    for key, several in itertools.groupby(differences, key=lambda apart: apart["one"]):
+        told: list[_Contender] = []
+        untold: list[_Contender] = []
+        for apart in several:
+            is_carried = apart["replacement"]["interval"]["high"] < 0
+            (told if is_carried else untold).append(known[apart["other"]])
+        parts = [f"is better than {_listed(told)}"] if told else []
+        parts += [f"cannot be told from {_listed(untold)}"] if untold else []
+        sentences.append(f"<li><b>{html.escape(known[key].title)}</b> {'. It '.join(parts)}.</li>")
+    return f"<ul>{''.join(sentences)}</ul>"
 
 
 def _reading_html(report: Report, contenders: Sequence[_Contender]) -> str:

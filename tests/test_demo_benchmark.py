@@ -137,6 +137,19 @@ def test_rows_are_in_the_reports_order_and_baselines_take_no_time():
     ]
 
 
+def test_quick_methods_are_compared_on_all_their_pairs_where_these_are_more():
+    report = made_report()
+    assert "quick to make" not in benchmark_html([report])
+    # Of the four, the slow one was measured on fewer pairs.
+    report["quick_differences"] = [
+        one for one in report["differences"] if "slow" not in (one["one"], one["other"])
+    ]
+    _, _, quick = benchmark_html([report]).partition("quick to make, on all 15 pairs:")
+    sentences = quick.partition("</ul>")[0]
+    assert sentences.count("<li>") == 2
+    assert "Slow" not in sentences
+
+
 def test_the_finding_says_what_the_intervals_carry():
     words = said(benchmark_html([made_report()]))
     assert "accepts 40 % , not 0.2 % (the false match rate, FMR)" in words
