@@ -45,7 +45,8 @@ _COLUMNS = """
 interval, from drawing the pairs anew.</dd>
 <dt>FMR</dt><dd>Patched pairs of different people, which the patches make alike. The
 original's pixels are put back, 5 % at a time, beginning where the map says that most speaks for the same
-person. The area is that under the share of pairs that are still accepted, from 0 to 95 % put back.</dd>
+person. The area is that under the share of pairs that are still accepted, its mean from 0 to
+95 % put back.</dd>
 <dt>FNMR</dt><dd>Patched pairs of the same person, which the patches make differ:
 likewise, beginning where most speaks against, with the share of pairs that are still rejected.</dd>
 <dt>Patches found</dt><dd>The chance that a pixel of a patch, drawn at random, speaks more as it should than

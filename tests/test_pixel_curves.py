@@ -69,13 +69,13 @@ def test_a_rejected_pair_gets_the_lowest_back_first_an_accepted_one_the_highest(
 
 
 def test_areas_on_paper():
-    shares = replacement.SHARES
-    always, never = np.ones(20), np.zeros(20)
-    # Wrong at 0 %, right from 5 % on: a triangle of width 0.05.
-    at_once = np.eye(20)[0]
-    until_half = (shares < 0.5).astype(float)  # wrong at 0 to 45 %: 0.45, and half a step
+    shares = deletion.SHARES
+    always, never = np.ones(21), np.zeros(21)
+    # Right at 0 %, wrong from 5 % on: a triangle of width 0.05.
+    at_once = np.eye(21)[0]
+    until_half = (shares < 0.5).astype(float)  # right at 0 to 45 %: 0.45, and half a step
     areas = areas_under([always, never, at_once, until_half], shares)
-    np.testing.assert_allclose(areas, [0.95, 0, 0.025, 0.475])
+    np.testing.assert_allclose(areas, [1, 0, 0.025, 0.475])
 
 
 def test_error_curves_counted_by_hand():
@@ -90,7 +90,8 @@ def test_error_curves_counted_by_hand():
     assert curves.fnmr.tolist() == [0.5] * 4 + [0.0] * 16
     assert curves.fmr.tolist() == [0.5] * 10 + [0.0] * 10
     areas = replacement.replacement_areas(similarities, genuine, threshold)
-    np.testing.assert_allclose(areas, [0.175, 0, 0.475, 0], atol=1e-12)
+    # Four and ten of twenty steps.
+    np.testing.assert_allclose(areas, [0.2, 0, 0.5, 0], atol=1e-12)
     assert curves.fnmr_area == pytest.approx(areas[:2].mean())
     assert curves.fmr_area == pytest.approx(areas[2:].mean())
 

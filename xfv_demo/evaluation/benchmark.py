@@ -50,7 +50,7 @@ class Areas:
 
     Attributes:
         pairs: How many.
-        fmr: Area under the FMR curve of patch replacement, over shares from 0 to 0.95; lower is better.
+        fmr: Area under the FMR curve of patch replacement, as `replacement` has it; lower is better.
         fnmr: Area under its FNMR curve; lower is better.
         replacement: The mean of the two.
         deletion: Area under the accuracy curve of deletion; lower is better.
