@@ -312,8 +312,10 @@ class TestTable:
     def test_what_the_intervals_carry_in_words(self, report):
         best, *_, last = carried_differences(report.differences)
         other = next(one.title for one in report.contenders[:2] if not best.startswith(one.title))
-        assert best.endswith(f"better than Grid cells, Random and Face prior; cannot be told from {other}.")
-        assert last == "Random: better than Face prior."
+        assert best.endswith(
+            f"is better than Grid cells; Random; and Face prior. It cannot be told from {other}."
+        )
+        assert last == "Random is better than Face prior."
 
     def test_agreement_is_1_with_itself_and_about_0_of_noise(self, report):
         for one, row in report.agreement.items():

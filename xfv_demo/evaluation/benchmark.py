@@ -491,9 +491,9 @@ def carried_differences(differences: Sequence[Difference]) -> list[str]:
         for apart in several:
             other = CONTENDERS[apart.other]
             (told if apart.replacement.interval.high < 0 else untold).append(other.title)
-        parts = [f"better than {_listed(told)}"] if told else []
+        parts = [f"is better than {_listed(told)}"] if told else []
         parts += [f"cannot be told from {_listed(untold)}"] if untold else []
-        sentences.append(f"{one.title}: {'; '.join(parts)}.")
+        sentences.append(f"{one.title} {'. It '.join(parts)}.")
     return sentences
 
 
@@ -583,7 +583,8 @@ def markdown(report: BenchmarkReport) -> str:
             ],
         ),
         f"Measured on {report.date.isoformat()} by `{report.command}`, seed {report.seed}, "
-        f"{report.engine}, {versions}.",
+        f"{report.engine}, {versions}. That run took {report.seconds:.0f} s; {report.kept:,} of its "
+        "outcomes, each a pair by a method, were there from runs before it.",
     ]
     return "\n\n".join(paragraphs)
 
@@ -609,7 +610,8 @@ def _check_kinds(genuine: NDArray[np.bool_]) -> None:
 
 
 def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    # Names have commas of their own.
+    return words[0] if len(words) == 1 else f"{'; '.join(words[:-1])}{';' * (len(words) > 2)} and {words[-1]}"
 
 
 def _pair_areas(
