@@ -360,7 +360,7 @@ class TestTable:
 
 def test_a_page_explains_by_the_best_and_by_the_best_that_is_there_at_once(report):
     best = CONTENDERS[report.contenders[0].key].method
-    # xCos is quicker than a second and better than the grid, but needs a head.
+    # xCos is quick too and better than the grid, but needs a head.
     assert benchmark.default_methods(report.contenders) == (best, "grid")
     assert benchmark.default_methods([report.result("grid"), report.result(RANDOM)]) == ("grid",)
 
