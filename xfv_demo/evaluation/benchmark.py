@@ -460,12 +460,12 @@ def table_rows(report: BenchmarkReport) -> list[tuple[str, ...]]:
         rows.append(
             (
                 one.title,
-                f"{areas.fmr.value:.3f}",
-                f"{areas.fnmr.value:.3f}",
+                _digits(areas.fmr.value),
+                _digits(areas.fnmr.value),
                 _with_interval(areas.replacement),
-                f"{areas.deletion.value:.3f}",
-                f"{areas.insertion.value:.3f}",
-                f"{areas.found.value:.3f}",
+                _digits(areas.deletion.value),
+                _digits(areas.insertion.value),
+                _digits(areas.found.value),
                 "" if one.seconds is None else f"{one.seconds:.2f}",
             )
         )
@@ -538,8 +538,8 @@ def markdown(report: BenchmarkReport) -> str:
                 [
                     (
                         one.title,
-                        f"{one.every.fmr.value:.3f}",
-                        f"{one.every.fnmr.value:.3f}",
+                        _digits(one.every.fmr.value),
+                        _digits(one.every.fnmr.value),
                         _with_interval(one.every.replacement),
                         _with_interval(one.every.found),
                     )
@@ -565,7 +565,7 @@ def markdown(report: BenchmarkReport) -> str:
                 (
                     one.title,
                     *(
-                        "" if value is None else f"{value:.2f}"
+                        "" if value is None else f"{rounded(value):.2f}"
                         for value in (
                             one.sanity.weights,
                             one.sanity.reference,
@@ -595,11 +595,17 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
+    return f"{100 * rounded(rate):.1f} %"
 
 
 def _with_interval(area: Area) -> str:
-    return f"{area.value:.3f} ({area.interval.low:.3f} to {area.interval.high:.3f})"
+    low, high = _digits(area.interval.low), _digits(area.interval.high)
+    return f"{_digits(area.value)} ({low} to {high})"
+
+
+def _digits(value: float) -> str:
+    # Rounded first as in the file, so that who reads it comes to the same digits.
+    return f"{rounded(value):.3f}"
 
 
 def _check_kinds(genuine: NDArray[np.bool_]) -> None:
@@ -611,7 +617,8 @@ def _check_kinds(genuine: NDArray[np.bool_]) -> None:
 
 def _listed(words: Sequence[str]) -> str:
     # Names have commas of their own.
-    return words[0] if len(words) == 1 else f"{'; '.join(words[:-1])}{';' * (len(words) > 2)} and {words[-1]}"
+    *others, last = words
+    return f"{'; '.join(others)}{';' if len(others) > 1 else ''} and {last}" if others else last
 
 
 def _pair_areas(
