@@ -520,7 +520,8 @@ def markdown(report: BenchmarkReport) -> str:
     paragraphs = [
         f"The patches raise FNMR from {_percent(report.clean.fnmr)} to {_percent(report.patched.fnmr)}, FMR "
         f"from {_percent(report.clean.fmr)} to {_percent(report.patched.fmr)}, on {every.total:,} pairs of "
-        f"{report.dataset}, at an unchanged threshold of {report.threshold:.3f} on the cosine similarity. All maps on the "
+        f"{report.dataset}, at an unchanged threshold of {report.threshold:.3f} on the cosine similarity. "
+        "All maps on the "
         f"{common.total:,} pairs ({common.genuine} genuine) that the slow ones were measured on too:",
         _table(TABLE_COLUMNS, table_rows(report)),
         "Which differences of the mean area their 95 % intervals carry (paired, bootstrap over pairs):",

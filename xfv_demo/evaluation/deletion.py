@@ -6,8 +6,9 @@ order of a map. Here the pixels are the first image's, gone is black, and the or
 where a pair is accepted, what speaks most for "same" comes first; where it is rejected, what speaks most
 against. The threshold stays.
 
-Without its pixels a face is like no other, so an impostor pair is rejected, rightly, all along: what differs
-between maps differs in the genuine pairs.
+Both kinds of pairs tell. A genuine pair is rejected once what speaks for it is gone; an impostor pair may be
+accepted once what speaks against it is, so that accuracy falls below one half, until nothing of the face is
+left.
 """
 
 import numpy as np
