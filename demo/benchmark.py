@@ -31,7 +31,7 @@ _HEIGHT = 380
 _WIDTHS = {"phone": (240, 420), "tablet": (415, 660), "wide": (650, 1300)}
 _RADIUS = 10
 # Of a line of names; and of a letter, rather too much.
-_LINE, _LETTER = 17, 7.4
+_LINE, _LETTER = 17, 8.6
 
 _NBSP, _DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 _LOWER = '<span role="img" aria-label="lower is better">\N{DOWNWARDS ARROW}</span>'
