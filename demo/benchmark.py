@@ -405,11 +405,10 @@ def _markers(contenders: Sequence[_Contender], axes: _Axes, widths: tuple[int, i
     placed: list[_Marker] = []
 
     def hidden(choice: _Marker) -> int:
-        hides = (
-            choice.dot.overlaps(other.dot, widths) or choice.line.overlaps(other.line, widths)
-            for other in placed
-        )
-        return sum(hides) + (not choice.line.is_inside(widths))
+        # A dot that hides a dot is worse than any number of lines that do.
+        dots = sum(choice.dot.overlaps(other.dot, widths) for other in placed)
+        lines = sum(choice.line.overlaps(other.line, widths) for other in placed)
+        return len(asides) * dots + lines + (not choice.line.is_inside(widths))
 
     timed = [(one.seconds, one.area, one.number, one) for one in contenders if one.seconds is not None]
     for seconds, area, _, one in sorted(timed):
