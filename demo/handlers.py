@@ -4,6 +4,7 @@ import contextlib
 import html
 import shlex
 import tempfile
+import threading
 import time
 import weakref
 import zipfile
@@ -115,6 +116,8 @@ class Handlers:
         self._needs_consent = needs_consent
         # By Gradio's session; a state is Gradio's to keep and to drop.
         self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+        # One photo is looked at after the other, whoever's it is: large ones at once would take much memory.
+        self._looking = threading.Lock()
 
     # Photos and faces ---------------------------------------------------------------------------------------
 
@@ -174,7 +177,9 @@ class Handlers:
                 session.files.add(Path(photo.path))
                 if self._needs_consent and not session.agreed:
                     raise XfvError("it was not looked at; tick the box above the photos first, then compare")
-            faces = find_faces(self._service.verifier(), photo)
+            verifier = self._service.verifier()
+            with self._looking:
+                faces = find_faces(verifier, photo)
             session.found[letter] = FoundFaces(photo, faces)
             session.picked[letter] = 0
             return session.found[letter]
