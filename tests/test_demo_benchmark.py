@@ -228,16 +228,20 @@ def name_box(words, share, x, y, anchor):
     return share, left, left + width, y - 8, y + 8
 
 
-@pytest.mark.parametrize(
+def dot_boxes(dots):
+    return {number: (share, x - 10, x + 10, y - 10, y + 10) for number, (share, x, y, _) in dots.items()}
+
+
+all_widths = pytest.mark.parametrize(
     ("layout", "widths"),
     [("phone", range(240, 421, 20)), ("tablet", range(420, 661, 20)), ("wide", range(660, 1301, 40))],
 )
+
+
+@all_widths
 def test_at_the_same_place_neither_dots_nor_names_overlap(layout, widths):
     page = page_of(made_report(ALIKE))
-    boxes = {
-        number: (share, x - 10, x + 10, y - 10, y + 10)
-        for number, (share, x, y, _) in page.dots[layout].items()
-    }
+    boxes = dot_boxes(page.dots[layout])
     assert list(boxes) == ["4", "1", "2", "3"]
     names = page.names[layout]
     # On small screens only the baselines are named; a name that is not beside its dot repeats the number.
@@ -247,6 +251,22 @@ def test_at_the_same_place_neither_dots_nor_names_overlap(layout, widths):
     boxes |= {name: name_box(name, *place) for name, place in names.items()}
     for width in widths:
         assert overlapping(boxes, width) == []
+
+
+@all_widths
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 100.0])
+def test_dots_that_make_room_for_one_another_stay_in_the_plot(layout, widths, seconds):
+    crowd = [(f"m{number}", f"Method {number}", seconds, 0.1 + number / 1e4) for number in range(6)]
+    far = [("far", "Far", 1.0, 0.2), ("random", "Random", None, 0.3)]
+    boxes = dot_boxes(page_of(made_report((*crowd, *far))).dots[layout])
+    assert len(boxes) == 7
+    for width in widths:
+        assert overlapping(boxes, width) == []
+        for share, left, right, top, bottom in boxes.values():
+            assert share * width + left >= 0
+            assert share * width + right <= width
+            assert top >= 0
+            assert bottom <= 380
 
 
 def test_the_plot_is_told_to_those_who_do_not_see_it():
