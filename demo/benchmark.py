@@ -228,10 +228,11 @@ def _finding_html(report: Report, contenders: Sequence[_Contender]) -> str:
     ]
     if alike:
         sentences.append(f"By these pairs, it cannot be told from {_listed(alike)}.")
-    quick = [(one.seconds, one.title) for one in (best, *alike) if one.seconds is not None]
-    if quick:
-        seconds, title = min(quick)
-        which = f"The quickest of these, <b>{html.escape(title)}</b>, takes" if alike else "It takes"
+    timed = [(one.seconds, one) for one in (best, *alike) if one.seconds is not None]
+    if timed:
+        # Of those that share a run, and so its time, the best.
+        seconds, quickest = min(timed, key=lambda pair: pair[0])
+        which = f"The quickest of these, <b>{html.escape(quickest.title)}</b>, takes" if alike else "It takes"
         sentences.append(f"{which} {_seconds(seconds)}{_NBSP}s a pair.")
     methods = [one for one in contenders if one.seconds is not None]
     beaten = [

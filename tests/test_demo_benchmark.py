@@ -172,6 +172,11 @@ def test_a_baseline_that_is_best_is_one_of_those_alike():
     assert "it cannot be told from xCos. The quickest of these, xCos , takes 0.04 s a pair." in words
 
 
+def test_of_maps_that_share_a_run_the_best_is_called_the_quickest():
+    words = said(benchmark_html([made_report((("z", "Zebra", 3.0, 0.170), ("a", "Ape", 3.0, 0.171)))]))
+    assert "The quickest of these, Zebra , takes 3 s" in words
+
+
 def test_what_was_not_measured_is_a_dash():
     page = page_of(made_report())
     checks = [" ".join(row.split()) for row in page.rows["checks"]]

@@ -19,7 +19,6 @@ from xfv_demo.evaluation.contenders import BASELINES, CONTENDERS, RANDOM, Conten
 from xfv_demo.evaluation.datasets import even_rows
 from xfv_demo.evaluation.deletion import accuracy_areas, accuracy_curve
 from xfv_demo.evaluation.embeddings import Progress
-from xfv_demo.evaluation.metrics import Interval
 from xfv_demo.evaluation.outcomes import MeasuredPairs, OutcomeStore, measure_outcomes
 from xfv_demo.evaluation.patch_lfw import PatchLfw
 from xfv_demo.evaluation.pixel_curves import Area, balanced_means, rank_correlations, resampled_means
@@ -216,17 +215,6 @@ class BenchmarkReport(Comparison):
     def result(self, key: str) -> ContenderResult:
         """One contender's."""
         return next(one for one in self.contenders if one.key == key)
-
-    def difference(self, one: str, other: str) -> Difference:
-        """How far the one is from the other; as asked, not as kept."""
-        for kept in self.differences:
-            if (kept.one, kept.other) == (one, other):
-                return kept
-            if (kept.one, kept.other) == (other, one):
-                areas = kept.replacement, kept.deletion, kept.insertion, kept.found
-                turned = (_turned(area) for area in areas)
-                return Difference(one, other, *turned)
-        raise KeyError(f"{one} and {other}")
 
 
 def run_benchmark(
@@ -718,7 +706,3 @@ def _unseen(patch_lfw: PatchLfw, head: "TrainedHead | None") -> NDArray[np.bool_
         {PurePosixPath(key).parent.name for key in (pair.first, pair.second)} for pair in patch_lfw.pairs
     ]
     return np.array([names.isdisjoint(head.people) for names in people], np.bool_)
-
-
-def _turned(area: Area) -> Area:
-    return Area(-area.value, Interval(-area.interval.high, -area.interval.low))
