@@ -304,15 +304,14 @@ def _wire(
         show_progress="minimal",
         show_progress_on=[places.progress],
     )
-    places.stop.click(handlers.stopped, [session], places.results, cancels=[comparing], **at_once).then(
+    # Cancelled only once it has ended by itself, or where it is still waiting for its turn: of a comparison
+    # that is cut off, Gradio sends the last step again, and that may come after what Stop shows.
+    cancelled: dict[str, Any] = {"fn": None, "cancels": [comparing], **at_once}
+    places.stop.click(handlers.stop, [session], None, **at_once).then(**cancelled).then(
         handlers.packed, [session], [places.download], **at_once
     )
-    delete.click(
-        handlers.deleted,
-        [session],
-        [*places.results, *places.photos.values()],
-        cancels=[comparing],
-        **at_once,
+    delete.click(handlers.deleted, [session], [*places.results, *places.photos.values()], **at_once).then(
+        **cancelled
     )
     places.scale.input(handlers.threshold_moved, [session], [session, places.verdict], **at_once)
     for method, place in places.methods.items():

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import numpy as np
 from demo import sheet
 from demo.photo_input import UploadedPhoto
 from demo.service import Choice, VerificationService, dataset_name
-from demo.sessions import LETTERS, Asked, FoundFaces, Letter, Look, Session, Shown
+from demo.sessions import Asked, FoundFaces, Letter, Look, Session, Shown
 from demo.sheet import EXAMPLE_PAIRS, EXAMPLES
 from xfv_demo.alignment import align
 from xfv_demo.engine import Precision
@@ -44,6 +44,9 @@ _STRIDE = 0.08
 WAITING = "its map will stand here"
 
 _OWN_CALIBRATION = ("the model's own", "")
+
+# In seconds, for a comparison to end that the visitor stopped: no step takes as long.
+_LONGEST_WAIT = 60.0
 
 # Of a group photo, so many of the largest faces can be picked from.
 _MOST_FACES = 12
@@ -206,59 +209,77 @@ class Handlers:
             gr.Error: One line on what is wrong, and with which photo.
         """
         places = self._places
-        photos = {"A": probe, "B": reference}
-        if missing := [letter for letter, photo in photos.items() if photo is None]:
+        if probe is None or reference is None:
+            photos = {"A": probe, "B": reference}
+            missing = [letter for letter, photo in photos.items() if photo is None]
             verb, each = ("are", " for each") if missing[1:] else ("is", "")
             words = " and photo ".join(missing)
             raise _page_error(f"Photo {words} {verb} missing: choose a file{each} first.")
         self._remember(session, request)
-        choice = choice_of(model, precision, calibration)
-        session.stopping.clear()
-        session.idle.clear()
+        asked = choice_of(model, precision, calibration), methods, patch_sizes, fill, geometry
+        session.start()
         try:
-            yield {
-                places.session: session,
-                places.progress: sheet.progress_html("looking for the faces"),
-                places.stop: gr.Button(interactive=True),
-            }
-            chosen = check_methods(methods)
-            occlusion = occlusion_settings(patch_sizes, fill, geometry)
-            while not self._service.wait(choice, 0.2):
-                if session.stopping.is_set():
-                    return
-                yield {places.progress: sheet.progress_html("waiting for the model to load")}
-            verifier = self._service.verifier(choice)
-            faces = []
-            for letter in LETTERS:
-                photo = photos[letter]
-                if photo is not None:
-                    with _naming(letter):
-                        found = self._find(session, letter, photo)
-                    faces.append(found.faces[session.picked.get(letter, 0)])
+            yield from self._compare(session, {"A": probe, "B": reference}, *asked)
             if session.stopping.is_set():
-                return
-            verification = verifier.compare(*faces)
-            paths = tuple(_path_for_command(photo) for photo in photos.values() if photo is not None)
-            session.begin(verifier, verification, Asked(choice, chosen, paths, occlusion))
-            yield self._verdict_arrived(session)
-            yield from self._explain(session)
+                # Said here and not by what set it: what comes from elsewhere, the page may show before the
+                # last that came from here.
+                yield self._cleared(session) if session.deleting else self._stopped(session)
+            else:
+                yield {places.progress: sheet.progress_html("done; packing the zip", 1)}
+                yield {
+                    places.progress: sheet.progress_html("done", 1),
+                    places.stop: gr.Button(interactive=False),
+                    places.download: self.packed(session),
+                }
         except XfvError as error:
+            if session.deleting:
+                yield self._cleared(session)
+                return
             yield {
                 places.progress: sheet.progress_html("nothing was compared; what was found before stays", 1),
                 places.stop: gr.Button(interactive=False),
             }
             raise _page_error(str(error)) from error
         finally:
-            # Also where Gradio closes this generator, after Stop or once the page is closed.
+            # Also where Gradio closes this generator, once the page is closed.
             session.idle.set()
+
+    def _compare(
+        self,
+        session: Session,
+        photos: Mapping[Letter, UploadedPhoto],
+        choice: Choice,
+        methods: Sequence[str],
+        patch_sizes: Sequence[int],
+        fill: str,
+        geometry: str,
+    ) -> Iterator[dict[Any, Any]]:
+        """All but how it ends; ends early where the visitor wants no more."""
+        places = self._places
+        yield {
+            places.session: session,
+            places.progress: sheet.progress_html("looking for the faces"),
+            places.stop: gr.Button(interactive=True),
+        }
+        chosen = check_methods(methods)
+        occlusion = occlusion_settings(patch_sizes, fill, geometry)
+        while not self._service.wait(choice, 0.2):
+            if session.stopping.is_set():
+                return
+            yield {places.progress: sheet.progress_html("waiting for the model to load")}
+        verifier = self._service.verifier(choice)
+        faces = []
+        for letter, photo in photos.items():
+            with _naming(letter):
+                found = self._find(session, letter, photo)
+            faces.append(found.faces[session.picked.get(letter, 0)])
         if session.stopping.is_set():
             return
-        yield {places.progress: sheet.progress_html("done; packing the zip", 1)}
-        yield {
-            places.progress: sheet.progress_html("done", 1),
-            places.stop: gr.Button(interactive=False),
-            places.download: self.packed(session),
-        }
+        verification = verifier.compare(*faces)
+        paths = tuple(_path_for_command(photo) for photo in photos.values())
+        session.begin(verifier, verification, Asked(choice, chosen, paths, occlusion))
+        yield self._verdict_arrived(session)
+        yield from self._explain(session)
 
     def _verdict_arrived(self, session: Session) -> dict[Any, Any]:
         places, methods = self._places, _in_work_order(session.asked.methods)
@@ -335,9 +356,12 @@ class Handlers:
                     places.command: command_line(session),
                 }
 
-    def stopped(self, session: Session) -> dict[Any, Any]:
-        """After Stop: what is there stays, and says how far it got."""
-        session.stop()
+    def stop(self, session: Session) -> None:
+        """After Stop: waits until the comparison has ended, which says so itself."""
+        session.stop(_LONGEST_WAIT)
+
+    def _stopped(self, session: Session) -> dict[Any, Any]:
+        """What is there stays; says how far it got."""
         unfinished = [result for result in session.results.values() if result.progress < 1]
         line = "stopped"
         if unfinished:
@@ -446,17 +470,21 @@ class Handlers:
 
     def deleted(self, session: Session) -> dict[Any, Any]:
         """Forgets the visitor's photos and all that was made of them."""
-        places = self._places
-        calibration = session.calibration
+        session.deleting = True
         session.stop()
+        cleared = self._cleared(session)
         session.clear()
+        return {**cleared, **dict.fromkeys(self._places.photos.values())}
+
+    def _cleared(self, session: Session) -> dict[Any, Any]:
+        """The page without a visitor's photos and results; keeps which data set's distances it shows."""
+        places = self._places
         return {
             places.session: session,
-            **dict.fromkeys(places.photos.values()),
             **{place: sheet.found_html(letter) for letter, place in places.found.items()},
             places.progress: sheet.progress_html("photos and results are deleted", 1),
             places.verdict: sheet.empty_verdict_html(),
-            places.scale: sheet.scale_html(calibration),
+            places.scale: sheet.scale_html(session.calibration),
             places.aligned: sheet.aligned_html(),
             **{
                 place: sheet.method_html(method, EXPLAINERS[method].title, WAITING)

@@ -89,6 +89,7 @@ class Session:
         agreed: Whether the visitor has agreed to photos being handled on the server.
         files: Files on disk that show the visitor's photos or were made of them.
         stopping: Set where the visitor wants no more of a comparison that is running.
+        deleting: Whether that is as all is to be deleted.
         idle: Set while no comparison is running.
         working: Held while faces are looked for or files are written, so that no photo is searched twice and
             nothing is written after all was deleted.
@@ -109,6 +110,7 @@ class Session:
         self.agreed = False
         self.files: set[Path] = set()
         self.stopping = threading.Event()
+        self.deleting = False
         self.idle = threading.Event()
         self.idle.set()
         self.working = threading.RLock()
@@ -144,10 +146,16 @@ class Session:
         self.threshold = None
         self.run += 1
 
-    def stop(self) -> None:
-        """Ends a comparison that is running, and waits until it has ended."""
+    def start(self) -> None:
+        """Notes that a comparison is running; `idle` is to be set at its end."""
+        self.stopping.clear()
+        self.deleting = False
+        self.idle.clear()
+
+    def stop(self, seconds: float = _LONGEST_STEP) -> None:
+        """Ends a comparison that is running, and waits until it has ended, so many seconds at most."""
         self.stopping.set()
-        self.idle.wait(_LONGEST_STEP)
+        self.idle.wait(seconds)
 
     def clear(self) -> None:
         """Forgets all, and deletes the visitor's files; what was chosen to see stays."""

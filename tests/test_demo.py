@@ -1,15 +1,20 @@
 """The page, in a real browser."""
 
+import contextlib
 import io
 import json
 import os
+import queue
 import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from contextlib import contextmanager
@@ -407,6 +412,73 @@ def test_stop_stops_and_keeps_what_is_there(page):
     assert maps_of(page, "occlusion").count() == 2
     page.get_by_role("button", name="Compare").click()
     wait_until_done(page)
+
+
+@contextmanager
+def late_stream(address, seconds):
+    """The page as from a host far away: what is streamed comes later than what is answered at once."""
+    upstream = urllib.parse.urlsplit(address)
+
+    def hand_on(source, target, wait):
+        # All are as late, however many there are.
+        received = queue.SimpleQueue()
+
+        def send():
+            with contextlib.suppress(OSError):
+                while (late := received.get()) is not None:
+                    due, content = late
+                    time.sleep(max(0, due - time.monotonic()))
+                    target.sendall(content)
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        with contextlib.suppress(OSError):
+            while content := source.recv(65_536):
+                received.put((time.monotonic() + wait, content))
+        received.put(None)
+        sender.join()
+
+    class Proxy(socketserver.BaseRequestHandler):
+        def handle(self):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                content = self.request.recv(65_536)
+                if not content:
+                    return
+                head += content
+            # One request a connection, so that its first line tells of all that follows.
+            head = re.sub(rb"(?i)connection: keep-alive", b"Connection: close", head)
+            wait = seconds if b"/queue/data" in head.partition(b"\r\n")[0] else 0
+            with socket.create_connection((upstream.hostname, upstream.port)) as server:
+                server.sendall(head)
+                threading.Thread(target=hand_on, args=(self.request, server, 0), daemon=True).start()
+                hand_on(server, self.request, wait)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as proxy:
+        proxy.daemon_threads = True
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_address[1]}"
+        proxy.shutdown()
+
+
+def test_what_is_streamed_late_undoes_neither_stop_nor_deletion(browser, address):
+    with late_stream(address, 0.1) as late, visit(browser, late) as page:
+        compare(page, EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
+        maps_of(page, "occlusion").first.wait_for(timeout=30_000)
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("stopped with Occlusion at").wait_for()
+        page.wait_for_timeout(1000)
+        assert page.get_by_text("stopped with Occlusion at").is_visible()
+        assert page.get_by_role("button", name="Stop").is_disabled()
+
+        count_updates(page)
+        page.get_by_role("button", name="Compare").click()
+        page.wait_for_function("updates >= 2", timeout=30_000)
+        page.get_by_role("button", name="Delete now").click()
+        page.get_by_text("photos and results are deleted").wait_for()
+        page.wait_for_timeout(1000)
+        assert page.get_by_text("photos and results are deleted").is_visible()
+        assert page.locator("[data-method] img, .verdict-row h2").all_inner_texts() == ["Same or different?"]
 
 
 def test_two_visitors_do_not_mix(browser, address):

@@ -491,14 +491,42 @@ def test_a_method_that_a_model_lacks_something_for_does_not_keep_the_others(
     assert "--methods xssab " in page[places.command]
 
     # The reasons stay, whatever is done next.
-    for update in (handlers.stopped(session), handlers.look_changed(session, "alpha", 100, "piyg")):
-        assert places.methods["grid"] not in update
+    assert places.methods["grid"] not in handlers.look_changed(session, "alpha", 100, "piyg")
     chosen = handlers.methods_chosen(session, ["occlusion"])
     assert [method for method in EXPLAINERS if chosen[places.methods[method]].visible is True] == [
         "occlusion", "xssab", "grid", "xcos",
     ]  # fmt: skip
     session.clear()
     assert session.problems == {}
+
+
+@pytest.mark.parametrize("moment", ["looking for the faces", "verdict reached", "occlusion, "])
+@pytest.mark.parametrize("deleting", [False, True])
+def test_a_comparison_says_itself_that_it_was_ended(embedder, detector, examples, places, moment, deleting):
+    handlers = Handlers(OneModel(Verifier(embedder, None, detector=detector)), places)
+    photos = [UploadedPhoto(str(examples / name), name) for name in ("obama.jpg", "biden.jpg")]
+    session = Session()
+    running = handlers.compare(
+        session, *photos, "m", "", "float32", ["occlusion"], [28], "black", "published",
+        SimpleNamespace(session_hash=None),
+    )  # fmt: skip
+    next(update for update in running if moment in said(update.get(places.progress, "")))
+    assert not session.idle.is_set()
+    session.deleting = deleting
+    session.stop(0)
+    (last,) = running
+    assert session.idle.is_set()
+    assert not last[places.stop].interactive
+    line = said(last[places.progress])
+    if deleting:
+        assert line == "photos and results are deleted"
+        assert "<img" not in "".join(html for html in last.values() if isinstance(html, str))
+    elif "occlusion" in moment:
+        assert line.startswith("stopped with Occlusion at ")
+        assert places.methods["occlusion"] not in last
+    else:
+        assert line == "stopped"
+        assert "not computed" in last[places.methods["occlusion"]]
 
 
 def test_quick_methods_come_first(embedder, detector, examples, places):
