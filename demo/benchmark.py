@@ -424,14 +424,14 @@ def _markers(contenders: Sequence[_Contender], axes: _Axes, widths: tuple[int, i
                 costs.append(cost)
     # The unknowns: by how much each is moved; that without its sign; and by how much two are still too near.
     pairs = len(costs)
-    to_each, near = np.zeros((count, pairs)), np.eye(pairs)
+    zeros, near = np.zeros((count, pairs)), np.eye(pairs)
     solved = scipy.optimize.linprog(
         [*[0] * count, *[1] * count, *costs],
         A_ub=np.block(
             [
-                [each, -each, to_each],
-                [-each, -each, to_each],
-                [-np.reshape(between, (pairs, count)), to_each.T, -near],
+                [each, -each, zeros],
+                [-each, -each, zeros],
+                [-np.reshape(between, (pairs, count)), zeros.T, -near],
             ]
         ),
         b_ub=[*[0] * 2 * count, *(-one for one in room)],

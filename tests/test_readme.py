@@ -1,5 +1,6 @@
 """What README and the model card say is what was measured."""
 
+import itertools
 import json
 import os
 import re
@@ -223,3 +224,19 @@ def test_the_page_explains_by_what_the_benchmark_says(explanations):
     from xfv_demo.explaining import DEFAULT_METHODS
 
     assert default_methods(explanations.contenders) == DEFAULT_METHODS
+
+
+def test_in_the_benchmarks_figure_no_number_lies_on_another(explanations):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from xfv_demo.evaluation.benchmark_figures import tradeoff_figure
+
+    figure = tradeoff_figure(explanations)
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    numbers = [words for words in axes.texts if words.get_text().isdigit()]
+    timed = [place for place, one in enumerate(explanations.contenders, 1) if one.seconds is not None]
+    assert sorted(int(words.get_text()) for words in numbers) == timed
+    boxes = [words.get_window_extent() for words in numbers]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert "equal times side by side" in axes.get_xlabel()

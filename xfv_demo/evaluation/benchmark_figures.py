@@ -56,12 +56,13 @@ def tradeoff_figure(report: BenchmarkReport) -> Figure:
     figure = sheet(height, "What an explanation costs, and what it is worth", _about(report))
     axes = axes_at(figure, _LEFT, 0.62, WIDTH - _LEFT - _RIGHT, height - 1.55)
     axes.set_xscale("log")
-    for place, one, seconds in _side_by_side(report.contenders):
+    from_left = sorted(_side_by_side(report.contenders), key=lambda drawn: drawn[2])
+    for turn, (place, one, seconds) in enumerate(from_left):
         area = one.common.replacement
         axes.plot([seconds] * 2, [area.interval.low, area.interval.high], color=_colour(one), linewidth=1.3)
         axes.plot(seconds, area.value, "o", markersize=5.5, color=_colour(one), gid=one.key)
         # In turn above and below, as neighbours of one time are close together.
-        if place % 2:
+        if turn % 2:
             _label(axes, str(place), (seconds, area.interval.high), (0, 2), "center", "bottom")
         else:
             _label(axes, str(place), (seconds, area.interval.low), (0, -2), "center", "top")
@@ -93,7 +94,9 @@ def tradeoff_figure(report: BenchmarkReport) -> Figure:
         )
     axes.set_ylim(0, 1.1 * max(one.common.replacement.interval.high for one in report.contenders))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _place: f"{seconds:g} s"))
-    name_axes(axes, "time to explain a pair, two cores", "area under the error curves")
+    name_axes(
+        axes, "time to explain a pair, two cores; equal times side by side", "area under the error curves"
+    )
     caption_axes(axes, "lower is better; bars are 95 % intervals; dashed: maps that know nothing of the pair")
     return figure
 
