@@ -295,7 +295,7 @@ def _wire(
         )
         places.found[letter].select(handlers.face_picked(letter), [session], [session], **at_once)
     examples.select(handlers.example, None, list(places.photos.values()), **at_once)
-    comparing = compare.click(
+    compare.click(
         handlers.compare,
         [session, *places.photos.values(), *settings],
         places.results,
@@ -304,15 +304,12 @@ def _wire(
         show_progress="minimal",
         show_progress_on=[places.progress],
     )
-    # Cancelled only once it has ended by itself, or where it is still waiting for its turn: of a comparison
-    # that is cut off, Gradio sends the last step again, and that may come after what Stop shows.
-    cancelled: dict[str, Any] = {"fn": None, "cancels": [comparing], **at_once}
-    places.stop.click(handlers.stop, [session], None, **at_once).then(**cancelled).then(
+    # Without Gradio's `cancels`: of a comparison that is cut off it sends the last step again, and that may
+    # come after what Stop or the deletion has shown. Comparing ends by itself once it is told to.
+    places.stop.click(handlers.stop, [session], None, **at_once).then(
         handlers.packed, [session], [places.download], **at_once
     )
-    delete.click(handlers.deleted, [session], [*places.results, *places.photos.values()], **at_once).then(
-        **cancelled
-    )
+    delete.click(handlers.deleted, [session], [*places.results, *places.photos.values()], **at_once)
     places.scale.input(handlers.threshold_moved, [session], [session, places.verdict], **at_once)
     for method, place in places.methods.items():
         place.select(handlers.view_chosen(method), [session], [session, place], **at_once)

@@ -45,8 +45,8 @@ WAITING = "its map will stand here"
 
 _OWN_CALIBRATION = ("the model's own", "")
 
-# In seconds: how long Stop waits for a comparison to end by itself before it is cut off. Deleting cannot
-# wait as long.
+# In seconds: how long Stop waits for a comparison to end before what there is goes into the zip. Deleting
+# cannot wait as long.
 _LONGEST_WAIT = 60.0
 
 # Of a group photo, so many of the largest faces can be picked from.

@@ -153,6 +153,16 @@ def wait_until_done(page):
     page.get_by_text("done", exact=True).wait_for(timeout=60_000)
 
 
+def downloaded(page):
+    """What the zip holds, by the files' names."""
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download .zip").or_(
+            page.get_by_role("button", name="Download .zip")
+        ).first.click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def maps_of(page, method):
     return page.locator(f"[data-method={method}] img")
 
@@ -215,12 +225,7 @@ def test_verdict_maps_and_zip_give_the_numbers_of_call_and_command(page, address
         page.get_by_alt_text(f"The aligned face of photo {letter}").wait_for()
     wait_until_done(page)
     assert page.evaluate("updates") >= 8
-    with page.expect_download() as download:
-        page.get_by_role("link", name="Download .zip").or_(
-            page.get_by_role("button", name="Download .zip")
-        ).first.click()
-    with zipfile.ZipFile(download.value.path()) as archive:
-        contents = {name: archive.read(name) for name in archive.namelist()}
+    contents = downloaded(page)
     assert set(contents) == {"report.json", "maps.npz", "occlusion.png", "xssab.png", "figure.png"}
     report = json.loads(contents["report.json"])
     assert f"{report['distance']:.3f}" == f"{distance:.3f}"
@@ -410,6 +415,7 @@ def test_stop_stops_and_keeps_what_is_there(page):
     page.wait_for_timeout(700)
     assert page.evaluate("updates") == seen
     assert maps_of(page, "occlusion").count() == 2
+    assert {"report.json", "occlusion.png"} <= set(downloaded(page))
     page.get_by_role("button", name="Compare").click()
     wait_until_done(page)
 
