@@ -348,6 +348,9 @@ class Handlers:
                         places.methods[method]: self._method(session, method),
                         places.progress: sheet.progress_html(_waiting_words(step, now - started), share),
                     }
+                    # What was asked while this step was on its way to the page need not wait for the next.
+                    if session.stopping.is_set():
+                        return
             except ModelError as error:
                 # Of a model that lacks what one method needs, the others may still tell.
                 session.problems[method] = str(error)
