@@ -404,7 +404,12 @@ class Handlers:
         unfinished = [result for result in session.results.values() if result.progress < 1]
         line = "stopped"
         if not running.stopped:
-            line = "stopped, as something else is to be compared now"
+            anew = session.standing > running.press
+            line = (
+                "stopped; what is asked for now comes next"
+                if anew
+                else "stopped, as photos or settings changed"
+            )
         elif unfinished:
             shares = ", ".join(f"{one.title} at {100 * one.progress:.0f} %" for one in unfinished)
             line = f"stopped with {shares}: what is shown is a rougher picture of the same"

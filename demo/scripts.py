@@ -83,10 +83,12 @@ watch('value', () => {
 # The presses of Compare are counted here, and noted is what stood on the page at each; the server labels what
 # it finds with the press. So whatever comes, in whatever order, the page knows what it is of: of several
 # presses with the same photos and settings, each will do.
-_NOTE_STANDING = """
+_READ_STANDING = """
   const standing = JSON.stringify(
     values.map(value => value?.path ?? (Array.isArray(value) ? [...value].sort() : value)));
   const stood = window.stoodAtPress ??= [];
+"""
+_NOTE_STANDING = f"""{_READ_STANDING}
   window.standing = standing;
   document.dispatchEvent(new Event('standing'));
 """
@@ -98,11 +100,12 @@ STANDING = f"(...values) => {{{_NOTE_STANDING} return stood.lastIndexOf(standing
 # As `STANDING`, for a press.
 PRESSED = f"(...values) => {{{_NOTE_STANDING} return stood.push(standing); }}"
 
-# What Compare hands over may be newer than the press: then it is of none.
+# What Compare hands over may be newer than the press: then it is of none. It may as well be older than what
+# stands there by now, so nothing is noted.
 COMPARE = f"""(session, first, second, model, calibration, precision, methods, ...rest) => {{
   const occlusion = rest.slice(0, -1);
   const values = [first, second, model, calibration, precision, ...occlusion];
-  {_NOTE_STANDING}
+  {_READ_STANDING}
   const press = stood.lastIndexOf(standing) + 1 || -1;
   return [session, ...values.slice(0, 5), methods, ...occlusion, press];
 }}"""
