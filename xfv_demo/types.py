@@ -32,12 +32,22 @@ class Face:
         score: The detector's certainty that this is a face, in [0, 1].
         rotation: 0, 90, 180 or 270: by how many degrees clockwise the photo had to be turned for the face
             to be found. `box` and `landmarks` are in the pixels of the photo as it was given.
+        certainty: The log odds (natural logarithm) of this being a face, from several cuts of it; None where
+            the detector does not tell. On LFW: median 7.6.
+        turn_margin: By how much the certainty exceeds that of any face found in another turn of the photo;
+            None where the photo was clearly upright, or no other turn shows a face.
+        landmark_spread: How far the landmarks move when the face is shown in other cuts: standard deviation,
+            as a share of the distance between the eyes; None where the detector does not tell. On LFW:
+            median 0.025.
     """
 
     box: FloatArray
     landmarks: FloatArray
     score: float
     rotation: int = 0
+    certainty: float | None = None
+    turn_margin: float | None = None
+    landmark_spread: float | None = None
 
     @property
     def area(self) -> float:
@@ -101,7 +111,9 @@ class Verification:
         probe: The face of the first photo.
         reference: The face of the second photo.
         notices: Lines that the user should see: a model other than asked for, a missing calibration, a
-            photo that had to be turned.
+            photo that had to be turned, and why a face deserves less trust than the calibration promises.
+        confidence_withheld: Why there is no confidence although there is a calibration: what is wrong with a
+            face; None where nothing is.
     """
 
     model: str
@@ -114,6 +126,7 @@ class Verification:
     probe: AlignedFace
     reference: AlignedFace
     notices: tuple[str, ...] = field(default=())
+    confidence_withheld: str | None = None
 
     @property
     def shown_confidence(self) -> str | None:
@@ -134,6 +147,7 @@ class Verification:
             "threshold": round(self.threshold, 6),
             "same_person": self.same_person,
             "confidence": None if self.confidence is None else round(self.confidence, 6),
+            "confidence_withheld": self.confidence_withheld,
             "probe": self.probe.to_dict(),
             "reference": self.reference.to_dict(),
             "notices": list(self.notices),

@@ -479,13 +479,18 @@ def _as_aligned(photo: Photo, name: str) -> FloatArray:
 
 
 def _faces_to_json(faces: Sequence[Face]) -> str:
-    return json.dumps(
-        [[face.box.tolist(), face.landmarks.tolist(), face.score, face.rotation] for face in faces]
-    )
+    rows = [{**vars(face), "box": face.box.tolist(), "landmarks": face.landmarks.tolist()} for face in faces]
+    return json.dumps(rows)
 
 
 def _faces_from_json(text: str) -> tuple[Face, ...]:
     return tuple(
-        Face(np.array(box, np.float32), np.array(landmarks, np.float32), score, rotation)
-        for box, landmarks, score, rotation in json.loads(text)
+        Face(
+            **{
+                **row,
+                "box": np.array(row["box"], np.float32),
+                "landmarks": np.array(row["landmarks"], np.float32),
+            }
+        )
+        for row in json.loads(text)
     )
