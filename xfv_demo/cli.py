@@ -468,6 +468,8 @@ def calibrate(
     typer.echo(f"{measured.model} on {measured.name}: threshold {calibration.threshold:.3f}")
     typer.echo(f"  of its own pairs, FMR {rates.fmr:.2%} and FNMR {rates.fnmr:.2%} at the threshold")
     typer.echo(f"  written to {path}")
+    if distances:
+        typer.echo("  nothing tells whether the distances are of the weights and the alignment in use here")
     if out is None:
         use = f"--model {shlex.quote(model)} --calibration {shlex.quote(measured.name)}"
         by = f" --method {method}" if beside else ""
@@ -1171,19 +1173,19 @@ def _faces_table(verification: "Verification") -> "Table":
     """All faces found in both photos, as a person reads them."""
     from rich.table import Table
 
-    table = Table(title="Faces found, the largest first; boxes and eyes in pixels of the photo")
-    for column in ("photo", "face", "left, top, right, bottom", "between the eyes", "score", "turned by", ""):
+    table = Table(title="Faces found, the largest first; boxes, and how far apart the eyes are, in pixels")
+    for column in ("photo", "face", "left, top, right, bottom", "eyes", "score", "turned", "compared"):
         table.add_column(column)
-    for photo in (verification.probe, verification.reference):
+    for letter, photo in (("A", verification.probe), ("B", verification.reference)):
         for index, face in enumerate(photo.faces):
             table.add_row(
-                photo.name,
+                letter,
                 str(index),
                 ", ".join(f"{edge:.0f}" for edge in face.box),
                 f"{face.eye_distance:.1f}",
                 f"{face.score:.4f}",
                 f"{face.rotation}°",
-                "compared" if index == photo.face_index else "",
+                "yes" if index == photo.face_index else "",
             )
     return table
 

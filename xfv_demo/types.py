@@ -157,11 +157,13 @@ class Verification:
 
     @property
     def shown_confidence(self) -> str | None:
-        """The confidence for people to read, in percent; never 100 %, which no data set can carry."""
+        """The confidence for people to read, in percent; never 100 or 0 %, which no data set can carry."""
         if self.confidence is None:
             return None
         if self.confidence > _LARGEST_SHOWN_CONFIDENCE:
             return f"over {_LARGEST_SHOWN_CONFIDENCE:.1%}".replace("%", " %")
+        if self.confidence < 1 - _LARGEST_SHOWN_CONFIDENCE:
+            return f"under {1 - _LARGEST_SHOWN_CONFIDENCE:.1%}".replace("%", " %")
         return f"{self.confidence:.1%}".replace("%", " %")
 
     def to_dict(self) -> dict[str, Any]:

@@ -290,15 +290,10 @@ class Verifier:
                 "whatever such a photo shows is compared as if it were a face"
             )
         if pairs_compared > 1:
-            counted = (
-                ""
-                if self.calibration is None
-                else "; the confidence counts that in where it says same person, and is that of one pair "
-                "where it says different people"
-            )
+            counted = ", which the confidence in a same person counts in" if self.calibration else ""
             notices.append(
-                f"chosen as the most alike of {pairs_compared} pairs of faces, which makes a false match up "
-                f"to {pairs_compared} times as likely{counted}"
+                f"chosen as the most alike of {pairs_compared} pairs of faces: a false match is up to "
+                f"{pairs_compared} times as likely as with one pair{counted}"
             )
         if self.threshold is not None and self.calibration is not None:
             notices.append(
