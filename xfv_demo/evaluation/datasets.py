@@ -198,8 +198,32 @@ class MemoryImages:
             yield key, self._images[key]
 
 
+class LabelledPairs:
+    """Pairs of which it is known whether they show one person: how many of each there are.
+
+    Attributes:
+        genuine: (P,) bool, whether the pair shows one person.
+    """
+
+    genuine: Booleans
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return self.genuine.size
+
+    @property
+    def genuine_pairs(self) -> int:
+        """The number of pairs that show one person."""
+        return int(np.count_nonzero(self.genuine))
+
+    @property
+    def impostor_pairs(self) -> int:
+        """The number of pairs that show two persons."""
+        return len(self) - self.genuine_pairs
+
+
 @dataclass(frozen=True, eq=False)
-class PairSet:
+class PairSet(LabelledPairs):
     """Pairs of images, genuine (one person) and impostor (two persons), in folds.
 
     The arrays are copied and made read-only.
@@ -249,20 +273,6 @@ class PairSet:
             raise DatasetError(f"{label}: pair {alike[0] + 1} is an image with itself, {_quoted(image)}.")
         if self.folds.min() < 0:
             raise DatasetError(f"{label}: folds are counted from 0.")
-
-    def __len__(self) -> int:
-        """The number of pairs."""
-        return self.first.size
-
-    @property
-    def genuine_pairs(self) -> int:
-        """The number of pairs that show one person."""
-        return int(np.count_nonzero(self.genuine))
-
-    @property
-    def impostor_pairs(self) -> int:
-        """The number of pairs that show two persons."""
-        return len(self) - self.genuine_pairs
 
     @property
     def people(self) -> tuple[tuple[str, str], ...]:
@@ -325,7 +335,7 @@ class PairSet:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledDistances:
+class LabelledDistances(LabelledPairs):
     """Distances of pairs that were measured elsewhere, and whether each pair shows one person.
 
     Attributes:
@@ -339,20 +349,6 @@ class LabelledDistances:
     distances: NDArray[np.float64]
     genuine: Booleans
     folds: Integers
-
-    def __len__(self) -> int:
-        """The number of pairs."""
-        return self.distances.size
-
-    @property
-    def genuine_pairs(self) -> int:
-        """The number of pairs that show one person."""
-        return int(np.count_nonzero(self.genuine))
-
-    @property
-    def impostor_pairs(self) -> int:
-        """The number of pairs that show two persons."""
-        return len(self) - self.genuine_pairs
 
     def subset(self, pairs: int) -> "LabelledDistances":
         """A smaller set; see `PairSet.subset`.
