@@ -1,5 +1,6 @@
 """Threshold and confidence by hand, the evidence behind them, the folds, and the files."""
 
+import dataclasses
 import datetime
 import json
 import math
@@ -21,7 +22,7 @@ from xfv_demo.calibration import (
     foldwise_decisions,
     load_calibration,
 )
-from xfv_demo.calibrators import CALIBRATORS, Calibrator, XFaceCalibrator
+from xfv_demo.calibrators import CALIBRATORS, Calibrator, LogisticCalibrator, XFaceCalibrator
 from xfv_demo.errors import CalibrationError
 from xfv_demo.evaluation.metrics import (
     eer,
@@ -552,3 +553,56 @@ def test_importing_brings_neither_tensorflow_nor_gradio():
         "import sys, xfv_demo.calibration; sys.exit(any(m in sys.modules for m in ('tensorflow', 'gradio')))"
     )
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+class TestTheClosestOfSeveralPairs:
+    """Of n pairs to choose from, a false match comes n times as often: the odds are divided by n."""
+
+    # P(genuine | d) = 1 / (1 + exp(10 (d - 0.5))): odds of e at 0.4.
+    CALIBRATION = made(LogisticCalibrator(slope=10.0, intercept=5.0, bound=0.001), 0.5)
+
+    def test_by_hand(self):
+        odds = math.e
+        assert self.CALIBRATION.probability_of_closest(0.4, 1) == pytest.approx(odds / (1 + odds))
+        assert self.CALIBRATION.probability_of_closest(0.4, 6) == pytest.approx(odds / (6 + odds))
+        assert self.CALIBRATION.probability_of_closest(2.0, 6) == pytest.approx(1 / 999 / (6 + 1 / 999))
+
+    @given(st.floats(0, 2), st.integers(1, 10_000))
+    def test_more_to_choose_from_never_makes_it_surer(self, distance, pairs):
+        fewer, more = (self.CALIBRATION.probability_of_closest(distance, n) for n in (pairs, pairs + 1))
+        assert 0 < more < fewer <= self.CALIBRATION.probability(distance)
+
+    def test_certainty_is_no_match_for_the_number_of_pairs(self):
+        """x-Face may say 1; ten pairs of each class carry odds of 11."""
+        certain = made(XFaceCalibrator(a=1.0, x0=0.5, k=-1000.0, b=0.0), 0.5)
+        assert certain.probability(0.1) == 1
+        assert certain.probability_of_closest(0.1, 1) == pytest.approx(11 / 12)
+        assert certain.probability_of_closest(0.1, 11) == pytest.approx(0.5)
+
+    @pytest.mark.parametrize("pairs", [0, -1])
+    def test_none_of_no_pairs(self, pairs):
+        with pytest.raises(CalibrationError, match=f"closest of {pairs} pairs"):
+            self.CALIBRATION.probability_of_closest(0.4, pairs)
+
+    def test_it_comes_true(self, rng):
+        """100,000 choices among 6 pairs, every second with one genuine pair: as often right as stated."""
+        fitted = made(LogisticCalibrator(slope=20.0, intercept=12.0, bound=1e-6), 0.6)
+        many = {name: getattr(fitted, name) * 100_000 for name in ("genuine_counts", "impostor_counts")}
+        calibration = dataclasses.replace(fitted, **many)
+        closest = []
+        for genuine_pairs in (0, 1):
+            # Normal classes of one spread: the log odds are -(d - 0.6) (0.8 - 0.4) / 0.02, as given above.
+            distances = rng.normal(0.8, np.sqrt(0.02), (50_000, 6))
+            distances[:, :genuine_pairs] = rng.normal(0.4, np.sqrt(0.02), (50_000, genuine_pairs))
+            # Choices whose genuine pair is not the closest are neither of the two cases.
+            counted = distances.argmin(axis=1) == 0 if genuine_pairs else slice(None)
+            closest.append(distances[counted].min(axis=1).clip(0, 2))
+        distances, genuine = np.concatenate(closest), np.repeat([False, True], [len(one) for one in closest])
+        stated = np.array([calibration.probability_of_closest(distance, 6) for distance in distances])
+        for low in np.arange(0, 1, 0.1):
+            inside = (stated >= low) & (stated < low + 0.1)
+            assert genuine[inside].mean() == pytest.approx(stated[inside].mean(), abs=0.02)
+        # Of one pair, the probability would be far too high.
+        alone = calibration.probability(distances)
+        inside = (alone > 0.4) & (alone < 0.6)
+        assert alone[inside].mean() > 2 * genuine[inside].mean()

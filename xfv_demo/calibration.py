@@ -416,6 +416,32 @@ class Calibration:
         values: float | Doubles = _like_given(self.calibrator.probability(_checked_distances(distances)))
         return values
 
+    def probability_of_closest(self, distance: float, pairs: int) -> float:
+        """P(genuine | distance) of a pair that was chosen as the closest of several.
+
+        Of n impostor pairs the closest is at d about n times as often as one pair is, while a genuine pair
+        gains nothing from the choice. So the odds are those of one pair, divided by n. For independent pairs
+        that is exact where as many choices hold one genuine pair, the closest, as hold none: the densities
+        are g(d) (1 - F(d))^(n - 1) and n f(d) (1 - F(d))^(n - 1), with g of genuine pairs, f and F of
+        impostor pairs. For pairs that share faces it errs towards doubt, as Bonferroni's bound does.
+
+        Args:
+            distance: The chosen pair's cosine distance.
+            pairs: Of how many pairs it is the closest, at least 1.
+
+        Returns:
+            A number in [0, 1), held below 1 - 1 / (n + 2), n pairs of the calibration's smaller class, before
+            the division: x-Face's certainty would otherwise outlast any number of pairs.
+
+        Raises:
+            CalibrationError: If the distance is not a number in [0, 2], or there is no pair.
+        """
+        if pairs < 1:
+            raise CalibrationError(f"the closest of {pairs} pairs is none")
+        most = 1 - 1 / (min(self.genuine_pairs, self.impostor_pairs) + 2)
+        probability = min(self.probability(distance), most)
+        return probability / (probability + pairs * (1 - probability))
+
     @overload
     def confidence(self, distances: _Distance) -> float: ...
     @overload

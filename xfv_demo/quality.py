@@ -89,7 +89,7 @@ def cautions(face: AlignedFace) -> tuple[Caution, ...]:
     grey = cv2.cvtColor(face.aligned, cv2.COLOR_RGB2GRAY) * 255
     inner = grey[_ROWS, _COLUMNS]
     landmarks = face.face.landmarks
-    apart = eye_distance(landmarks)
+    apart = face.face.eye_distance
     reasons = _SIZE.undercut(
         apart, f"small ({apart:.0f} pixels between the eyes; the model looks at {_EYES_APART:.0f})"
     )
@@ -114,15 +114,6 @@ def cautions(face: AlignedFace) -> tuple[Caution, ...]:
     if face.face.turn_margin is not None:
         reasons += _TURN_MARGIN.undercut(face.face.turn_margin, "perhaps found the wrong way up")
     return tuple(reasons)
-
-
-def eye_distance(landmarks: FloatArray) -> float:
-    """The distance between the eyes, in the pixels of the landmarks.
-
-    Args:
-        landmarks: (5, 2), in the template's order.
-    """
-    return float(np.linalg.norm(landmarks[1] - landmarks[0]))
 
 
 def sharpness(grey: FloatArray) -> float:

@@ -55,6 +55,21 @@ class Face:
         left, top, right, bottom = self.box
         return float((right - left) * (bottom - top))
 
+    @property
+    def eye_distance(self) -> float:
+        """How far the eyes are apart, in pixels of the photo."""
+        return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "box": [round(float(value), 2) for value in self.box],
+            "landmarks": [[round(float(value), 2) for value in point] for point in self.landmarks],
+            "score": round(self.score, 4),
+            "rotation": self.rotation,
+            "eye_distance": round(self.eye_distance, 2),
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedFace:
@@ -66,6 +81,9 @@ class AlignedFace:
         face: The face that was aligned.
         faces: All faces found in the photo, largest first; `face` is one of them.
         photo_shape: The photo's height and width in pixels.
+        detected: False where the photo was given as an aligned face and none was looked for. `face`, the only
+            one of `faces`, is then what such a photo is taken for: the whole of it, with the template's
+            landmarks and a score of NaN.
     """
 
     name: str
@@ -73,6 +91,7 @@ class AlignedFace:
     face: Face
     faces: tuple[Face, ...]
     photo_shape: tuple[int, int]
+    detected: bool = True
 
     @property
     def face_index(self) -> int:
@@ -80,17 +99,24 @@ class AlignedFace:
         return next(index for index, face in enumerate(self.faces) if face is self.face)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: everything but the pixels."""
+        """Plain values for JSON: everything but the pixels.
+
+        "faces" lists all that were found, each with its "index". Where none was looked for it is empty, and
+        None stands for all that a search would have told.
+        """
+        found = {
+            "faces_found": len(self.faces),
+            "face_index": self.face_index,
+            **self.face.to_dict(),
+        }
         return {
             "name": self.name,
             "height": self.photo_shape[0],
             "width": self.photo_shape[1],
-            "faces_found": len(self.faces),
-            "face_index": self.face_index,
-            "box": [round(float(value), 2) for value in self.face.box],
-            "landmarks": [[round(float(value), 2) for value in point] for point in self.face.landmarks],
-            "score": round(self.face.score, 4),
-            "rotation": self.face.rotation,
+            **(found if self.detected else dict.fromkeys(found)),
+            "faces": [{"index": index, **face.to_dict()} for index, face in enumerate(self.faces)]
+            if self.detected
+            else [],
         }
 
 
@@ -100,20 +126,25 @@ class Verification:
 
     Attributes:
         model: The model's name.
-        calibration: The data set of the calibration that gave threshold and confidence; None without one.
+        calibration: The data set of the calibration that gave the confidence, and the threshold where none
+            was given; None without one.
         distance: Cosine distance of the embeddings, in [0, 2].
         threshold: The pair counts as the same person where the distance is below this.
         same_person: The decision.
         confidence_method: What turned the distance into a confidence, a key of `CALIBRATORS`; None without a
             calibration.
         confidence: Share of decisions like this one that are right, in [0.5, 1], on photos like those of the
-            calibration and if as many pairs show one person as two; None without a calibration.
+            calibration and if as many pairs show one person as two; None without a calibration. Under 0.5
+            where the calibration holds the other decision to be the likelier one: at a threshold that was
+            given, or where these two faces are the most alike of many pairs.
         probe: The face of the first photo.
         reference: The face of the second photo.
         notices: Lines that the user should see: a model other than asked for, a missing calibration, a
             photo that had to be turned, and why a face deserves less trust than the calibration promises.
         confidence_withheld: Why there is no confidence although there is a calibration: what is wrong with a
             face; None where nothing is.
+        own_threshold: Whether the threshold was given, and is not the calibration's or the provisional one.
+        pairs_compared: The faces are the most alike of this many pairs; 1 where both were chosen otherwise.
     """
 
     model: str
@@ -127,14 +158,25 @@ class Verification:
     reference: AlignedFace
     notices: tuple[str, ...] = field(default=())
     confidence_withheld: str | None = None
+    own_threshold: bool = False
+    pairs_compared: int = 1
+
+    @property
+    def threshold_source(self) -> str:
+        """Where the threshold comes from: "given", "calibration" or "provisional"."""
+        if self.own_threshold:
+            return "given"
+        return "provisional" if self.calibration is None else "calibration"
 
     @property
     def shown_confidence(self) -> str | None:
-        """The confidence for people to read, in percent; never 100 %, which no data set can carry."""
+        """The confidence for people to read, in percent; never 100 or 0 %, which no data set can carry."""
         if self.confidence is None:
             return None
         if self.confidence > _LARGEST_SHOWN_CONFIDENCE:
             return f"over {_LARGEST_SHOWN_CONFIDENCE:.1%}".replace("%", " %")
+        if self.confidence < 1 - _LARGEST_SHOWN_CONFIDENCE:
+            return f"under {1 - _LARGEST_SHOWN_CONFIDENCE:.1%}".replace("%", " %")
         return f"{self.confidence:.1%}".replace("%", " %")
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,9 +187,11 @@ class Verification:
             "confidence_method": self.confidence_method,
             "distance": round(self.distance, 6),
             "threshold": round(self.threshold, 6),
+            "threshold_source": self.threshold_source,
             "same_person": self.same_person,
             "confidence": None if self.confidence is None else round(self.confidence, 6),
             "confidence_withheld": self.confidence_withheld,
+            "pairs_compared": self.pairs_compared,
             "probe": self.probe.to_dict(),
             "reference": self.reference.to_dict(),
             "notices": list(self.notices),

@@ -1,22 +1,28 @@
 """From two photos to a verdict: faces, alignment, embeddings, distance, decision."""
 
+import math
 import shlex
-from typing import Protocol, Self
+from collections.abc import Sequence
+from typing import Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from xfv_demo.alignment import align
+from xfv_demo.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE, align, as_aligned
 from xfv_demo.assets import BUNDLED_MODELS, FETCHABLE
 from xfv_demo.calibration import Calibration, load_calibration
 from xfv_demo.detection import MtcnnDetector
 from xfv_demo.embedding import Embedder, SavedModelEmbedder
-from xfv_demo.errors import FaceNotFoundError, NoCalibrationError
+from xfv_demo.errors import FaceNotFoundError, NoCalibrationError, XfvError
+from xfv_demo.evaluation.metrics import LARGEST_DISTANCE
 from xfv_demo.images import PhotoSource, photo_name, read_photo
 from xfv_demo.similarity import cosine_distance
 from xfv_demo.types import AlignedFace, Face, Photo, Verification
 
 # Stands in where there is no calibration: the best threshold of the bundled mobilefacenet on LFW View 2.
 PROVISIONAL_THRESHOLD = 0.601
+
+# Which face of a photo: its number, 0 for the largest; or whichever is most like a face of the other photo.
+WhichFace: TypeAlias = int | Literal["best"]
 
 
 class Detector(Protocol):
@@ -36,6 +42,11 @@ class Verifier:
             provisional threshold, there is no confidence, and a notice says so.
         detector: What finds the faces; MTCNN where None.
         uncalibrated: Why there is no calibration and how to make one, for that notice.
+        threshold: A distance in (0, 2] to decide by in place of the calibration's. The confidence is then the
+            calibration's probability that the decision is right, and may be under 0.5.
+
+    Raises:
+        XfvError: The threshold is out of its range.
     """
 
     def __init__(
@@ -45,7 +56,9 @@ class Verifier:
         *,
         detector: Detector | None = None,
         uncalibrated: str | None = None,
+        threshold: float | None = None,
     ) -> None:
+        self.threshold = check_threshold(threshold)
         self.embedder = embedder
         self.calibration = calibration
         self.detector = detector or MtcnnDetector()
@@ -59,6 +72,7 @@ class Verifier:
         method: str | None = None,
         *,
         detector: Detector | None = None,
+        threshold: float | None = None,
     ) -> Self:
         """A verifier with the model's calibration.
 
@@ -68,8 +82,10 @@ class Verifier:
                 one made with these very weights; else the verifier has none, and says how to make it.
             method: The calibration's method, a key of `CALIBRATORS`; the default where None.
             detector: What finds the faces; MTCNN where None.
+            threshold: A distance in (0, 2] to decide by in place of the calibration's.
 
         Raises:
+            XfvError: The threshold is out of its range.
             CalibrationError: What was asked for by name is not there or was made with other weights, or a
                 calibration's file is broken.
         """
@@ -79,36 +95,110 @@ class Verifier:
         except NoCalibrationError as error:
             if asked:
                 raise
-            return cls(embedder, detector=detector, uncalibrated=_with_hint(str(error), embedder))
+            reason = _with_hint(str(error), embedder)
+            return cls(embedder, detector=detector, uncalibrated=reason, threshold=threshold)
         if calibration.model_sha256 not in (embedder.sha256, None):
             reason = _with_hint(_of_other_weights(embedder.name, calibration), embedder)
             if asked:
                 raise NoCalibrationError(reason)
-            return cls(embedder, detector=detector, uncalibrated=reason)
-        return cls(embedder, calibration, detector=detector)
+            return cls(embedder, detector=detector, uncalibrated=reason, threshold=threshold)
+        return cls(embedder, calibration, detector=detector, threshold=threshold)
 
     def verify(
-        self, probe: PhotoSource, reference: PhotoSource, *, probe_face: int = 0, reference_face: int = 0
+        self,
+        probe: PhotoSource,
+        reference: PhotoSource,
+        *,
+        probe_face: WhichFace = 0,
+        reference_face: WhichFace = 0,
+        aligned: bool = False,
     ) -> Verification:
         """Compares a face of one photo with a face of another.
 
         Args:
             probe: The first photo: a path, the file's bytes, a PIL image or an array.
             reference: The second photo.
-            probe_face: Which of the first photo's faces; 0 is the largest.
-            reference_face: Which of the second photo's faces.
+            probe_face: Which of the first photo's faces; 0 is the largest, "best" the one that is most like a
+                face of the other photo, for photos of groups.
+            reference_face: Which of the second photo's faces, likewise.
+            aligned: Whether the photos are aligned faces of 112 x 112 pixels already. No face is looked for
+                then, so nothing tells whether they show one; a notice says so.
 
         Returns:
             Distance, decision, confidence and both aligned faces.
 
         Raises:
-            ImageError: A photo cannot be read.
+            ImageError: A photo cannot be read, or is said to be aligned and has another size.
             FaceNotFoundError: A photo shows no face, or not as many as asked for.
         """
-        return self.compare(
-            self.find_face(probe, probe_face, name=photo_name(probe, "probe")),
-            self.find_face(reference, reference_face, name=photo_name(reference, "reference")),
+        return self.compare_most_alike(
+            self.find_candidates(probe, probe_face, name=photo_name(probe, "probe"), aligned=aligned),
+            self.find_candidates(
+                reference, reference_face, name=photo_name(reference, "reference"), aligned=aligned
+            ),
         )
+
+    def find_candidates(
+        self, source: PhotoSource, which: WhichFace = 0, *, name: str, aligned: bool = False
+    ) -> tuple[AlignedFace, ...]:
+        """The faces of a photo that come into question: the one asked for, or all of them.
+
+        Args:
+            source: The photo: a path, the file's bytes, a PIL image or an array.
+            which: The number of a face; 0 is the largest. "best" for all faces, the largest first.
+            name: What messages call the photo.
+            aligned: Whether the photo is an aligned face already, as for `verify`.
+
+        Returns:
+            At least one aligned face.
+
+        Raises:
+            ImageError: As from `verify`.
+            FaceNotFoundError: As from `verify`.
+        """
+        photo = read_photo(source, name)
+        if aligned:
+            if which not in (0, "best"):
+                raise FaceNotFoundError(
+                    f'"{name}" is taken for one aligned face, number 0; there is no face number {which}'
+                )
+            return (_taken_for_a_face(photo, name),)
+        if which != "best":
+            return (self.find_face(photo, which, name=name),)
+        first = self.find_face(photo, name=name)
+        others = (
+            AlignedFace(name, align(photo, face.landmarks), face, first.faces, first.photo_shape)
+            for face in first.faces[1:]
+        )
+        return (first, *others)
+
+    def compare_most_alike(
+        self, probes: Sequence[AlignedFace], references: Sequence[AlignedFace]
+    ) -> Verification:
+        """Compares those two faces, one of each photo, whose embeddings are closest.
+
+        Among many pairs even strangers come close: with n pairs to choose from, the chosen one is a false
+        match about n times as often as a pair that nobody chose. So where the decision is "same", the odds
+        behind the confidence are divided by n (`Calibration.probability_of_closest`), which can carry it
+        below 0.5. Where it is "different", the confidence is that of one pair, which the choice can only have
+        brought closer. `Verification.pairs_compared` is n, and a notice says what was done.
+
+        Args:
+            probes: The faces of the first photo that come into question, at least one. All faces are
+                embedded in one batch.
+            references: Those of the second photo.
+
+        Returns:
+            What `compare` says of the chosen faces.
+        """
+        pairs = len(probes) * len(references)
+        if pairs == 1:
+            return self.compare(probes[0], references[0])
+        embeddings = self.embedder.embed(np.stack([face.aligned for face in (*probes, *references)]))
+        ours, theirs = np.split(np.asarray(embeddings), [len(probes)])
+        distances = cosine_distance(ours[:, np.newaxis], theirs)
+        row, column = divmod(int(distances.argmin()), len(references))
+        return self.compare(probes[row], references[column], pairs_compared=pairs)
 
     def find_face(self, source: PhotoSource, face_index: int = 0, *, name: str) -> AlignedFace:
         """Finds and aligns a face of a photo.
@@ -142,12 +232,14 @@ class Verifier:
         face = faces[face_index]
         return AlignedFace(name, align(photo, face.landmarks), face, faces, photo.shape[:2])
 
-    def compare(self, probe: AlignedFace, reference: AlignedFace) -> Verification:
+    def compare(self, probe: AlignedFace, reference: AlignedFace, *, pairs_compared: int = 1) -> Verification:
         """Compares two aligned faces.
 
         Args:
             probe: The first face.
             reference: The second face.
+            pairs_compared: Of how many pairs of faces these two were chosen for being the most alike; see
+                `compare_most_alike`.
 
         Returns:
             Distance, decision and confidence.
@@ -156,6 +248,9 @@ class Verifier:
         distance = float(cosine_distance(embeddings[0], embeddings[1]))
         calibration = self.calibration
         threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
+        if self.threshold is not None:
+            threshold = self.threshold
+        confidence = self._confidence(distance, distance < threshold, pairs_compared)
         return Verification(
             model=self._model_name,
             calibration=None if calibration is None else calibration.dataset,
@@ -163,11 +258,53 @@ class Verifier:
             distance=distance,
             threshold=threshold,
             same_person=distance < threshold,
-            confidence=None if calibration is None else float(calibration.confidence(distance)),
+            confidence=confidence,
             probe=probe,
             reference=reference,
-            notices=tuple(self._notices(probe, reference)),
+            notices=(
+                *self._notices(probe, reference),
+                *self._notices_of_choices(probe, reference, confidence, pairs_compared),
+            ),
+            own_threshold=self.threshold is not None,
+            pairs_compared=pairs_compared,
         )
+
+    def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
+        """How often such a decision is right; `Verifier` and `compare_most_alike` say how it is counted."""
+        if self.calibration is None:
+            return None
+        counted = pairs_compared if same_person else 1
+        if self.threshold is None and counted == 1:
+            return float(self.calibration.confidence(distance))
+        probability = self.calibration.probability_of_closest(distance, counted)
+        return probability if same_person else 1 - probability
+
+    def _notices_of_choices(
+        self, probe: AlignedFace, reference: AlignedFace, confidence: float | None, pairs_compared: int
+    ) -> list[str]:
+        """What the user's own choices do to what the verdict may be trusted with."""
+        notices = []
+        if taken := [f'"{face.name}"' for face in (probe, reference) if not face.detected]:
+            notices.append(
+                f"no face was looked for: {' and '.join(dict.fromkeys(taken))} counted as aligned, and "
+                "whatever such a photo shows is compared as if it were a face"
+            )
+        if pairs_compared > 1:
+            counted = ", which the confidence in a same person counts in" if self.calibration else ""
+            notices.append(
+                f"chosen as the most alike of {pairs_compared} pairs of faces: a false match is up to "
+                f"{pairs_compared} times as likely as with one pair{counted}"
+            )
+        if self.threshold is not None and self.calibration is not None:
+            notices.append(
+                f"the threshold {self.threshold:.3f} was given; the calibration's own is "
+                f"{self.calibration.threshold:.3f}"
+            )
+        if confidence is not None and confidence < 0.5:
+            notices.append(
+                "a confidence under 50 % means that by the calibration the other decision is the likelier one"
+            )
+        return notices
 
     @property
     def _model_name(self) -> str:
@@ -178,10 +315,12 @@ class Verifier:
         if notice := getattr(self.embedder, "notice", None):
             notices.append(notice)
         if self.calibration is None:
-            notices.append(
-                f'model "{self._model_name}" is not calibrated: no confidence is given, and the threshold '
-                f"{PROVISIONAL_THRESHOLD} is provisional (mobilefacenet's best on LFW)"
+            by = (
+                f"the threshold {PROVISIONAL_THRESHOLD} is provisional (mobilefacenet's best on LFW)"
+                if self.threshold is None
+                else f"the threshold {self.threshold:.3f} was given"
             )
+            notices.append(f'model "{self._model_name}" is not calibrated: no confidence is given, and {by}')
             if self._uncalibrated:
                 notices.append(self._uncalibrated)
         elif self.calibration.model_sha256 not in (None, getattr(self.embedder, "sha256", None)):
@@ -192,6 +331,32 @@ class Verifier:
                     f'"{photo.name}" was turned by {photo.face.rotation} degrees clockwise to find the face'
                 )
         return notices
+
+
+def check_threshold(threshold: float | None) -> float | None:
+    """Refuses a distance threshold that no distance can be told apart by, before the work.
+
+    Args:
+        threshold: A cosine distance; None for none of one's own.
+
+    Returns:
+        The same.
+
+    Raises:
+        XfvError: It is not in (0, 2].
+    """
+    if threshold is not None and not 0 < threshold <= LARGEST_DISTANCE:  # so put that NaN fails
+        raise XfvError(
+            f"{threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
+        )
+    return threshold
+
+
+def _taken_for_a_face(photo: Photo, name: str) -> AlignedFace:
+    """A photo that is said to be an aligned face."""
+    side = ALIGNED_SIZE - 1
+    face = Face(np.array([0, 0, side, side], np.float32), ARCFACE_TEMPLATE, score=math.nan)
+    return AlignedFace(name, as_aligned(photo, name), face, (face,), photo.shape[:2], detected=False)
 
 
 def _of_other_weights(model: str, calibration: Calibration) -> str:

@@ -43,6 +43,10 @@ _GZIP_MARK = b"\x1f\x8b"
 _TRUE = frozenset({"1", "true", "yes", "same", "genuine"})
 _FALSE = frozenset({"0", "false", "no", "different", "impostor"})
 
+_DISTANCE_COLUMNS = frozenset({"distance", "similarity", "genuine", "fold", "first", "second"})
+# Distances of float32 embeddings stray this far out of their range.
+_ROUNDING = 1e-6
+
 _NAMED_AT_MOST = 3  # How many missing images a message names.
 
 _LFW_EXPECTED = (
@@ -194,8 +198,32 @@ class MemoryImages:
             yield key, self._images[key]
 
 
+class LabelledPairs:
+    """Pairs of which it is known whether they show one person: how many of each there are.
+
+    Attributes:
+        genuine: (P,) bool, whether the pair shows one person.
+    """
+
+    genuine: Booleans
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return self.genuine.size
+
+    @property
+    def genuine_pairs(self) -> int:
+        """The number of pairs that show one person."""
+        return int(np.count_nonzero(self.genuine))
+
+    @property
+    def impostor_pairs(self) -> int:
+        """The number of pairs that show two persons."""
+        return len(self) - self.genuine_pairs
+
+
 @dataclass(frozen=True, eq=False)
-class PairSet:
+class PairSet(LabelledPairs):
     """Pairs of images, genuine (one person) and impostor (two persons), in folds.
 
     The arrays are copied and made read-only.
@@ -245,20 +273,6 @@ class PairSet:
             raise DatasetError(f"{label}: pair {alike[0] + 1} is an image with itself, {_quoted(image)}.")
         if self.folds.min() < 0:
             raise DatasetError(f"{label}: folds are counted from 0.")
-
-    def __len__(self) -> int:
-        """The number of pairs."""
-        return self.first.size
-
-    @property
-    def genuine_pairs(self) -> int:
-        """The number of pairs that show one person."""
-        return int(np.count_nonzero(self.genuine))
-
-    @property
-    def impostor_pairs(self) -> int:
-        """The number of pairs that show two persons."""
-        return len(self) - self.genuine_pairs
 
     @property
     def people(self) -> tuple[tuple[str, str], ...]:
@@ -318,6 +332,37 @@ class PairSet:
         if pairs >= len(self):
             return self
         return self.where(np.isin(np.arange(len(self)), even_rows(self.genuine, self.folds, pairs)))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledDistances(LabelledPairs):
+    """Distances of pairs that were measured elsewhere, and whether each pair shows one person.
+
+    Attributes:
+        name: What the set is called in results.
+        distances: (P,) float64, cosine distances in [0, 2].
+        genuine: (P,) bool, whether the pair shows one person.
+        folds: (P,) int64, the fold of each pair, from 0 up.
+    """
+
+    name: str
+    distances: NDArray[np.float64]
+    genuine: Booleans
+    folds: Integers
+
+    def subset(self, pairs: int) -> "LabelledDistances":
+        """A smaller set; see `PairSet.subset`.
+
+        Args:
+            pairs: How many to keep, from 1 to as many as there are.
+
+        Returns:
+            The set of those pairs, in their order.
+        """
+        rows = even_rows(self.genuine, self.folds, pairs)
+        return replace(
+            self, distances=self.distances[rows], genuine=self.genuine[rows], folds=self.folds[rows]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -549,32 +594,19 @@ def read_pairs_csv(path: PathName) -> PairSet:
     """
     file = Path(path)
     label = _quoted(file.name)
-    reader = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
     rows: list[_Row] = []
     line_of: dict[frozenset[str], int] = {}
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        columns = _csv_columns(header, label)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            line = f"{label}, line {reader.line_num}"
-            if len(cells) != len(header):
-                raise DatasetError(
-                    f"{line} has {len(cells)} cells, but the first line {len(header)}; quote paths that hold "
-                    "a comma."
-                )
-            row = _csv_row([cell.strip() for cell in cells], columns, line)
-            if len(set(row.keys)) == 1:
-                raise DatasetError(f"{line}: {_quoted(row.keys[0])} is paired with itself.")
-            earlier = line_of.setdefault(frozenset(row.keys), reader.line_num)
-            if earlier != reader.line_num:
-                raise DatasetError(f"{line} gives the pair of line {earlier} again; remove one of the two.")
-            rows.append(row)
-    except csv.Error as error:
-        raise DatasetError(f"{label}, line {reader.line_num} is no line of a CSV ({error}).") from error
-    if not rows:
-        raise DatasetError(f"{label} holds no pairs; write one in each line after the first.")
+    lines = _csv_lines(file)
+    columns = _csv_columns(_csv_header(lines), label)
+    for number, cells in lines:
+        line = f"{label}, line {number}"
+        row = _csv_row(cells, columns, line)
+        if len(set(row.keys)) == 1:
+            raise DatasetError(f"{line}: {_quoted(row.keys[0])} is paired with itself.")
+        earlier = line_of.setdefault(frozenset(row.keys), number)
+        if earlier != number:
+            raise DatasetError(f"{line} gives the pair of line {earlier} again; remove one of the two.")
+        rows.append(row)
     source = FolderImages(file.parent)
     images = tuple(dict.fromkeys(key for row in rows for key in row.keys))
     missing = source.missing(images)
@@ -583,15 +615,54 @@ def read_pairs_csv(path: PathName) -> PairSet:
     if "fold" in columns:
         numbers = np.unique([row.fold for row in rows], return_inverse=True)[1]
     else:
-        numbers = np.zeros(len(rows), dtype=np.int64)
-        classes = [np.flatnonzero([row.genuine == genuine for row in rows]) for genuine in (True, False)]
-        folds = max(1, min(FOLDS, *(members.size for members in classes)))
-        for members in classes:
-            numbers[members] = _consecutive(members.size, folds)
+        numbers = _folds_by_class(np.array([row.genuine for row in rows]))
     return _pair_set(
         file.stem,
         source,
         [replace(row, fold=int(fold)) for row, fold in zip(rows, numbers, strict=True)],
+    )
+
+
+def read_distances_csv(path: PathName) -> LabelledDistances:
+    """Reads distances of pairs that were measured elsewhere, by whatever model.
+
+    The first line names the columns, in any order: "distance" holds cosine distances in [0, 2], or
+    "similarity" in its place cosine similarities in [-1, 1], of which the distance is 1 minus it; "genuine"
+    and "fold" are as for `read_pairs_csv`, and so are the folds of a file without. "first" and "second" may
+    be there and are ignored; no other column may, since one that is misspelt would be left out in silence.
+
+    Args:
+        path: The CSV, in UTF-8, with commas.
+
+    Returns:
+        The pairs, named after the file, in the order of the lines.
+
+    Raises:
+        DatasetError: If the file cannot be read, the columns are others, a line is malformed, a number is
+            none or out of its range, or all pairs are of one class.
+    """
+    file = Path(path)
+    label = _quoted(file.name)
+    lines = _csv_lines(file)
+    columns = _distance_columns(_csv_header(lines), label)
+    distances: list[float] = []
+    genuine: list[bool] = []
+    folds: list[int] = []
+    for number, cells in lines:
+        line = f"{label}, line {number}"
+        distances.append(_csv_distance(cells, columns, line))
+        genuine.append(_csv_genuine(cells, columns, line))
+        folds.append(_csv_fold(cells, columns, line))
+    labels = np.array(genuine)
+    if labels.all() or not labels.any():
+        present = "genuine" if labels.all() else "impostor"
+        raise DatasetError(f"{label} holds {present} pairs only; both genuine and impostor ones are needed.")
+    given = np.unique(folds, return_inverse=True)[1] if "fold" in columns else None
+    return LabelledDistances(
+        name=file.stem,
+        distances=np.array(distances),
+        genuine=labels,
+        folds=_folds_by_class(labels) if given is None else given.astype(np.int64),
     )
 
 
@@ -854,6 +925,33 @@ def _whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
+def _csv_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number and the cells of each line of a CSV that is not empty; the first names the columns."""
+    label = _quoted(file.name)
+    reader = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
+    columns = lines = 0
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            columns = columns or len(cells)
+            if len(cells) != columns:
+                raise DatasetError(
+                    f"{label}, line {reader.line_num} has {len(cells)} cells, but the first line {columns}; "
+                    "quote paths that hold a comma."
+                )
+            yield reader.line_num, [cell.strip() for cell in cells]
+            lines += 1
+    except csv.Error as error:
+        raise DatasetError(f"{label}, line {reader.line_num} is no line of a CSV ({error}).") from error
+    if lines == 1:
+        raise DatasetError(f"{label} holds no pairs; write one in each line after the first.")
+
+
+def _csv_header(lines: Iterator[tuple[int, list[str]]]) -> list[str]:
+    return [name.lower() for name in next(lines, (0, []))[1]]
+
+
 def _csv_columns(header: list[str], label: str) -> dict[str, int]:
     names = ("first", "second", "genuine", "fold")
     columns: dict[str, int] = {name: header.index(name) for name in names if name in header}
@@ -863,24 +961,73 @@ def _csv_columns(header: list[str], label: str) -> dict[str, int]:
             f'{label} lacks the column "{lacking[0]}"; its first line must be "first,second,genuine", with '
             '"fold" if there are folds.'
         )
+    _refuse_twice(header, columns, label)
+    return columns
+
+
+def _distance_columns(header: list[str], label: str) -> dict[str, int]:
+    expected = (
+        'its first line must be "distance,genuine", or "similarity,genuine", with "fold" if there are folds.'
+    )
+    unknown = [name for name in header if name not in _DISTANCE_COLUMNS]
+    if unknown:
+        raise DatasetError(f"{label} has the unknown column {_quoted(unknown[0])}; {expected}")
+    columns = {name: header.index(name) for name in header}
+    if "genuine" not in columns or ("distance" in columns) == ("similarity" in columns):
+        raise DatasetError(f"{label} has the columns {_quoted(', '.join(header))}; {expected}")
+    _refuse_twice(header, columns, label)
+    return columns
+
+
+def _refuse_twice(header: list[str], columns: Iterable[str], label: str) -> None:
     twice = [name for name in columns if header.count(name) > 1]
     if twice:
         raise DatasetError(f'{label} has the column "{twice[0]}" twice; remove one.')
-    return columns
 
 
 def _csv_row(cells: list[str], columns: Mapping[str, int], line: str) -> _Row:
     paths = cells[columns["first"]], cells[columns["second"]]
     if not all(paths):
         raise DatasetError(f"{line} lacks the path of an image.")
+    genuine, fold = _csv_genuine(cells, columns, line), _csv_fold(cells, columns, line)
+    first, second = (Path(path).as_posix() for path in paths)
+    return _Row(keys=(first, second), genuine=genuine, fold=fold)
+
+
+def _csv_genuine(cells: list[str], columns: Mapping[str, int], line: str) -> bool:
     said = cells[columns["genuine"]].lower()
     if said not in _TRUE | _FALSE:
         raise DatasetError(f"{line}: {_quoted(said)} in genuine says neither 1 (one person) nor 0 (two).")
+    return said in _TRUE
+
+
+def _csv_fold(cells: list[str], columns: Mapping[str, int], line: str) -> int:
     fold = _whole_number(cells[columns["fold"]]) if "fold" in columns else 0
     if fold is None:
         raise DatasetError(f"{line}: the fold {_quoted(cells[columns['fold']])} is no whole number.")
-    first, second = (Path(path).as_posix() for path in paths)
-    return _Row(keys=(first, second), genuine=said in _TRUE, fold=fold)
+    return fold
+
+
+def _csv_distance(cells: list[str], columns: Mapping[str, int], line: str) -> float:
+    name, low, high = ("distance", 0, 2) if "distance" in columns else ("similarity", -1, 1)
+    said = cells[columns[name]]
+    try:
+        value = float(said)
+    except ValueError:
+        value = math.nan
+    if not low - _ROUNDING <= value <= high + _ROUNDING:  # so put that NaN fails
+        raise DatasetError(f"{line}: the {name} {_quoted(said)} is no number from {low} to {high}.")
+    return min(max(value if name == "distance" else 1 - value, 0.0), 2.0)
+
+
+def _folds_by_class(genuine: Booleans) -> Integers:
+    """Cuts each class into ten consecutive folds, or as many as the smaller class has pairs."""
+    folds = np.zeros(genuine.size, dtype=np.int64)
+    classes = [np.flatnonzero(genuine == label) for label in (True, False)]
+    number = max(1, min(FOLDS, *(members.size for members in classes)))
+    for members in classes:
+        folds[members] = _consecutive(members.size, number)
+    return folds
 
 
 # Drawing pairs
