@@ -8,6 +8,7 @@ Two image conventions hold in the whole package:
 Points are (x, y) in pixels; (0, 0) is the centre of the photo's top left pixel.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,11 +98,14 @@ class Verification:
         confidence_method: What turned the distance into a confidence, a key of `CALIBRATORS`; None without a
             calibration.
         confidence: Share of decisions like this one that are right, in [0.5, 1], on photos like those of the
-            calibration and if as many pairs show one person as two; None without a calibration.
+            calibration and if as many pairs show one person as two; no larger than `largest_confidence`; None
+            without a calibration.
         probe: The face of the first photo.
         reference: The face of the second photo.
         notices: Lines that the user should see: a model other than asked for, a missing calibration, a
             photo that had to be turned.
+        largest_confidence: What the calibration's pairs carry, `Calibration.largest_confidence`; None without
+            a calibration.
     """
 
     model: str
@@ -114,15 +118,24 @@ class Verification:
     probe: AlignedFace
     reference: AlignedFace
     notices: tuple[str, ...] = field(default=())
+    largest_confidence: float | None = None
 
     @property
     def shown_confidence(self) -> str | None:
-        """The confidence for people to read, in percent; never 100 %, which no data set can carry."""
+        """The confidence for people to read, in percent, such as "97.3 %"; never 100 %.
+
+        Where it is as large as the calibration's pairs can carry, "over 99.0 %", or whatever they carry; no
+        more than "over 99.9 %".
+        """
         if self.confidence is None:
             return None
-        if self.confidence > _LARGEST_SHOWN_CONFIDENCE:
-            return f"over {_LARGEST_SHOWN_CONFIDENCE:.1%}".replace("%", " %")
-        return f"{self.confidence:.1%}".replace("%", " %")
+        largest = _LARGEST_SHOWN_CONFIDENCE
+        if self.largest_confidence is not None:
+            # Rounded down: rounded up, it would say more than the pairs do.
+            largest = min(largest, math.floor(1000 * self.largest_confidence) / 1000)
+        # One half says nothing, so nobody is more confident than that.
+        over = "over " if self.confidence >= largest > 0.5 else ""
+        return f"{over}{min(self.confidence, largest):.1%}".replace("%", " %")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: everything but the pixels."""

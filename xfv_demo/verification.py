@@ -163,10 +163,15 @@ class Verifier:
             distance=distance,
             threshold=threshold,
             same_person=distance < threshold,
-            confidence=None if calibration is None else float(calibration.confidence(distance)),
+            confidence=(
+                None
+                if calibration is None
+                else min(calibration.confidence(distance), calibration.largest_confidence)
+            ),
             probe=probe,
             reference=reference,
             notices=tuple(self._notices(probe, reference)),
+            largest_confidence=None if calibration is None else calibration.largest_confidence,
         )
 
     @property
