@@ -223,7 +223,7 @@ def rates_in_words(calibration: Calibration, threshold: float) -> str:
 
 
 def _one_in(rate: float, pairs: int, what: str) -> str:
-    """Such as "1 in 380 strangers pass (95 %: 1 in 190 to 740)"; of no error, the bound that the pairs carry."""
+    """Such as "1 in 380 strangers pass (95 %: 1 in 190 to 740)"; of no error, the bound that pairs carry."""
     # Whole pairs: between two thresholds of the calibration, a rate is interpolated.
     errors = math.ceil(rate * pairs - 1e-6)
     # Nearly all are told by the rest, lest 99.97 in 100 be read as all.
@@ -587,7 +587,8 @@ def regions_html(view: View | None = None) -> str:
     return (
         f'<table class="regions"><caption class="unseen">Share of the {what} by region{meaning}</caption>'
         f'<thead><tr><th scope="col">share of {what}</th>'
-        f'<th scope="col">A</th><th scope="col">B</th><th scope="col">both</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<th scope="col">A</th><th scope="col">B</th><th scope="col">both</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
     )
 
 

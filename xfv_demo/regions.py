@@ -351,8 +351,8 @@ def summary(evidence_probe: Sequence[RegionEvidence], evidence_reference: Sequen
         clauses.append(f"{_listed([_both_ways(one, parts) for one in named.both_ways])} {verb} both ways")
     # What the percentages are of is said at the first.
     balance = f"on balance, {'; '.join(clauses)}".replace(" %)", " % of the evidence)", 1)
-    sentences = [balance, *_for_its_size(first.named, groups, f"speak {first.word} a match")]
-    if _rest(groups).share > 0.5:
+    sentences = [balance, *_for_its_size(first.named, groups, "speak", f" {first.word} a match")]
+    if groups[-1].share > 0.5:
         sentences.append("most of the evidence lies outside the face")
     if whole_percent(second.whole) >= _LEAST_NET:
         lesser = whole_percent(second.whole)
@@ -384,7 +384,7 @@ def weight_summary(weight_probe: Sequence[RegionEvidence], weight_reference: Seq
     if others:
         sentence += f", then {_listed([_numbered(one) for one in others])}"
     sentences = [sentence, *_for_its_size([first, *others], groups, "count")]
-    if _rest(groups).share > 0.5:
+    if groups[-1].share > 0.5:
         sentences.append("most of the weight lies outside the face")
     return _written(sentences)
 
@@ -416,7 +416,7 @@ def _of_pair(
 
 @dataclass(frozen=True)
 class _Named:
-    """The regions to speak of: those on either side, most first, and those that say nearly as much on both."""
+    """The regions to speak of: of either side, most first; and those that say nearly as much on both."""
 
     favour: list[RegionEvidence]
     against: list[RegionEvidence]
@@ -468,8 +468,10 @@ def _both_ways(one: RegionEvidence, parts: dict[str, RegionEvidence]) -> str:
     return f"{one.region.name} ({told})"
 
 
-def _for_its_size(named: Sequence[RegionEvidence], groups: Sequence[RegionEvidence], verb: str) -> list[str]:
-    """What small regions have beyond their due, where that is another one than has the most; else nothing."""
+def _for_its_size(
+    named: Sequence[RegionEvidence], groups: Sequence[RegionEvidence], verb: str, side: str = ""
+) -> list[str]:
+    """Which of the regions named has most for its size, or that none has much; empty where the first has."""
     if not named:
         return []
 
@@ -482,14 +484,8 @@ def _for_its_size(named: Sequence[RegionEvidence], groups: Sequence[RegionEviden
         return ["for its size, no region stands out"]
     if density(densest) < _MUCH_DENSER * density(named[0]):
         return []
-    plural = densest.region.plural
-    head, _, tail = verb.partition(" ")
-    words = " ".join(filter(None, [head if plural else f"{head}s", "most", tail]))
-    return [f"for {'their' if plural else 'its'} size, {densest.region.name} {words}"]
-
-
-def _rest(groups: Sequence[RegionEvidence]) -> RegionEvidence:
-    return groups[[one.region.key for one in groups].index("rest")]
+    their, ending = ("their", "") if densest.region.plural else ("its", "s")
+    return [f"for {their} size, {densest.region.name} {verb}{ending} most{side}"]
 
 
 def _numbered(one: RegionEvidence) -> str:
