@@ -251,8 +251,9 @@ class TestSummary:
 
     def test_of_an_even_map_no_region_stands_out(self):
         assert told(np.ones((112, 112))) == (
-            "On balance, hair, ears and background (47 % of the evidence), the cheeks (16 %) and the forehead "
-            "(15 %) speak for a match; nothing speaks against it. For its size, no region stands out."
+            "On balance, hair, ears and background (47 % of the evidence), the cheeks (16 %) and the "
+            "forehead (15 %) speak for a match; nothing speaks against it. For its size, no region stands "
+            "out."
         )
 
     def test_a_trace_is_named_as_one(self):
@@ -264,14 +265,14 @@ class TestSummary:
         assert told(map_of(eyes=1, mouth=-0.001)).endswith("; hardly anything speaks against it.")
 
     def test_small_regions_are_told_for_their_size(self):
-        parts = {"rest": 50, "eyes": 30, "cheeks": 20}
+        parts = {"rest": 49, "eyes": 31, "cheeks": 20}
         signed_map = sum(map_of(**{key: part / MASKS[key].sum()}) for key, part in parts.items())
         words = told(signed_map)
         assert words.startswith(
-            "On balance, hair, ears and background (50 % of the evidence), the eyes (30 %) and the cheeks "
+            "On balance, hair, ears and background (49 % of the evidence), the eyes (31 %) and the cheeks "
             "(20 %) speak for a match;"
         )
-        assert words.endswith("For their size, the eyes speak most for a match.")
+        assert words.endswith("For their size, the eyes (31 %) speak most.")
 
     def test_both_photos_count_alike_whatever_their_scales(self):
         assert told(map_of(nose=100), map_of(mouth=-1)) == told(map_of(nose=1), map_of(mouth=-1))
@@ -303,7 +304,7 @@ class TestSummary:
                 assert named[one.region.key], words
         for word, sign in (("for", 1), ("against", -1)):
             clause = re.search(
-                rf"(?:^|; |On balance, )([^;]*) speaks?(?: slightly)? {word} (?:a match|it)", words
+                rf"(?:; |On balance, )([^;]*) speaks?(?: slightly)? {word} (?:a match|it)", words
             )
             side = [key for key in percent if sign * percent[key] > 0]
             if not side:
@@ -319,6 +320,10 @@ class TestSummary:
             told_number = named[one.region.key]
             if told_number and told_number[1][0] in "+\N{MINUS SIGN}":
                 assert int(told_number[1].replace("\N{MINUS SIGN}", "-")) == percent[one.region.key]
+        if found := re.search(r"For (?:its|their) size, (.*) \(\d+ %\) speaks? most", words):
+            sign = 1 if re.search(r"^[^;]* speaks?(?: slightly)? for", words) else -1
+            dense = max(table, key=lambda one: sign * one.net_share / one.region.mask.mean())
+            assert found[1] == dense.region.name
         # All that speaks for, less all that speaks against, is what the table's numbers sum to.
         if totals := re.search(r"In all, (\d+) % of the evidence speaks (for|against)", words):
             whole = (1 if totals[2] == "for" else -1) * (2 * int(totals[1]) - 100)
@@ -362,7 +367,8 @@ class TestWeightSummary:
         words = weighed(*maps)
         for one in table:
             assert one.share < 0.1 or one.region.name in words.lower()
-        numbers = [int(number) for number in re.findall(r"\((\d+) %", words)]
+        first = words.partition(". ")[0]
+        numbers = [int(number) for number in re.findall(r"\((\d+) %", first)]
         assert numbers == sorted(numbers, reverse=True)
         assert not numbers or numbers[0] == max(whole_percent(one.share) for one in table)
 

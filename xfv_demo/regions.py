@@ -351,8 +351,8 @@ def summary(evidence_probe: Sequence[RegionEvidence], evidence_reference: Sequen
         clauses.append(f"{_listed([_both_ways(one, parts) for one in named.both_ways])} {verb} both ways")
     # What the percentages are of is said at the first.
     balance = f"on balance, {'; '.join(clauses)}".replace(" %)", " % of the evidence)", 1)
-    sentences = [balance, *_for_its_size(first.named, groups, "speak", f" {first.word} a match")]
-    if groups[-1].share > 0.5:
+    sentences = [balance, *_for_its_size(first.named, groups, "speak")]
+    if whole_percent(groups[-1].share) > 50:
         sentences.append("most of the evidence lies outside the face")
     if whole_percent(second.whole) >= _LEAST_NET:
         lesser = whole_percent(second.whole)
@@ -384,7 +384,7 @@ def weight_summary(weight_probe: Sequence[RegionEvidence], weight_reference: Seq
     if others:
         sentence += f", then {_listed([_numbered(one) for one in others])}"
     sentences = [sentence, *_for_its_size([first, *others], groups, "count")]
-    if groups[-1].share > 0.5:
+    if whole_percent(groups[-1].share) > 50:
         sentences.append("most of the weight lies outside the face")
     return _written(sentences)
 
@@ -468,24 +468,28 @@ def _both_ways(one: RegionEvidence, parts: dict[str, RegionEvidence]) -> str:
     return f"{one.region.name} ({told})"
 
 
-def _for_its_size(
-    named: Sequence[RegionEvidence], groups: Sequence[RegionEvidence], verb: str, side: str = ""
-) -> list[str]:
-    """Which of the regions named has most for its size, or that none has much; empty where the first has."""
+def _for_its_size(named: Sequence[RegionEvidence], groups: Sequence[RegionEvidence], verb: str) -> list[str]:
+    """Which region has most for its size, on the side of those named, or that none has much more than others.
+
+    Empty where it is the first that is named, or not much denser, or too little to be told.
+    """
     if not named:
         return []
 
     def density(one: RegionEvidence) -> float:
         return abs(one.net_share) / float(one.region.mask.mean())
 
-    same_side = [one for one in groups if one.net_share * named[0].net_share > 0]
-    densest = max(named, key=density)
-    if max(map(density, same_side)) < _OUTSTANDING * sum(abs(one.net_share) for one in same_side):
+    ours = [one for one in groups if one.net_share * named[0].net_share > 0]
+    densest = max(ours, key=density)
+    if density(densest) < _OUTSTANDING * sum(abs(one.net_share) for one in ours):
         return ["for its size, no region stands out"]
-    if density(densest) < _MUCH_DENSER * density(named[0]):
+    if (
+        density(densest) < _MUCH_DENSER * density(named[0])
+        or abs(whole_percent(densest.net_share)) < _LEAST_NET
+    ):
         return []
     their, ending = ("their", "") if densest.region.plural else ("its", "s")
-    return [f"for {their} size, {densest.region.name} {verb}{ending} most{side}"]
+    return [f"for {their} size, {_numbered(densest)} {verb}{ending} most"]
 
 
 def _numbered(one: RegionEvidence) -> str:
