@@ -555,8 +555,9 @@ def _drawn(verification: Verification, view: View, look: Look, size: int) -> lis
 
 def _map_in_words(title: str, view: View, letter: str) -> str:
     values = view.maps.probe if letter == "A" else view.maps.reference
-    evidence = sorted(region_evidence(values, REGION_GROUPS), key=lambda one: -one.share)
-    if not evidence[0].share:
+    # By the numbers that are told.
+    evidence = sorted(region_evidence(values, REGION_GROUPS), key=lambda one: -abs(one.net_share))
+    if not values.any():
         return f"{title}, {view.label}, photo {letter}: the map is zero everywhere"
     first = ", ".join(f"{one.region.name} {_share(one, view)}" for one in evidence[:3])
     what = "evidence" if view.is_evidence else "weight"
