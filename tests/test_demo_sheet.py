@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("gradio")
@@ -181,6 +181,7 @@ def test_a_rate_is_told_with_its_interval():
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.data())
 def test_no_rate_is_certain(pairs, data):
     """Whatever was seen, neither none nor all; and the interval holds what was seen."""

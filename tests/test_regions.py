@@ -5,7 +5,7 @@ import re
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfv_demo.alignment import ARCFACE_TEMPLATE
@@ -287,6 +287,7 @@ class TestSummary:
         with pytest.raises(ValueError, match="FACE_REGIONS"):
             summary(groups, groups)
 
+    @settings(deadline=None)
     @given(wild_maps(), wild_maps())
     def test_words_agree_with_the_table(self, probe, reference):
         """Of any maps: what is large is named with the table's number, and in the table's order."""
@@ -360,6 +361,7 @@ class TestWeightSummary:
             "face."
         )
 
+    @settings(deadline=None)
     @given(wild_maps(), wild_maps())
     def test_what_is_large_is_named_in_order(self, probe, reference):
         maps = np.abs(probe), np.abs(reference)
