@@ -422,7 +422,7 @@ class TestFile:
 
 
 def test_no_rate_of_the_table_stands_without_its_interval():
-    """Of classes that do not overlap, where all errors are 0 and resampling says nothing; of 200,000 pairs."""
+    """Of classes that do not overlap, where no pair errs and resampling says nothing; of 200,000 pairs."""
     genuine = np.repeat([True, False], 60)
     report = report_of(np.where(genuine, 0.2, 0.9), genuine, np.arange(120) % 2)
     console = Console(width=200, file=io.StringIO())
