@@ -57,6 +57,44 @@ def made(calibrator: Calibrator, threshold: float) -> Calibration:
     )
 
 
+def of_pairs(genuine, impostor):
+    """A calibration that rests on so many pairs of each class."""
+    counts = np.zeros((2, 2000), dtype=np.int64)
+    counts[0, 300], counts[1, 1000] = genuine, impostor
+    return dataclasses.replace(
+        made(XFaceCalibrator(1.0, 0.6, -110.0, 0.0), 0.6), genuine_counts=counts[0], impostor_counts=counts[1]
+    )
+
+
+class TestLargestConfidence:
+    @pytest.mark.parametrize(
+        ("count", "percent"), [(20, 86.08), (300, 99.00), (3000, 99.90), (30_000, 99.99), (10**6, 99.9997)]
+    )
+    def test_what_no_error_among_the_pairs_carries(self, count, percent):
+        """Were decisions wrong any more often, so many pairs would hold an error 19 times in 20."""
+        carried = of_pairs(count, count).largest_confidence
+        assert carried == pytest.approx(0.05 ** (1 / count), abs=1.1e-6)
+        assert carried <= 0.05 ** (1 / count)
+        assert carried == pytest.approx(percent / 100, abs=1e-4)
+
+    def test_the_smaller_class_bounds_it(self):
+        assert of_pairs(300, 10**5).largest_confidence == of_pairs(300, 300).largest_confidence
+        assert of_pairs(10**5, 300).largest_confidence == of_pairs(300, 300).largest_confidence
+
+    def test_more_pairs_carry_more(self):
+        carried = [of_pairs(count, count).largest_confidence for count in range(5, 400)]
+        assert (np.diff(carried) > 0).all()
+        assert carried[-1] < 1
+
+    @pytest.mark.parametrize("count", [1, 3, 4])
+    def test_a_handful_carries_none(self, count):
+        """Five pairs are the first of which 0.05 ** (1 / n) is above one half."""
+        assert of_pairs(count, count).largest_confidence == 0.5
+
+    def test_the_published_function_is_left_as_it_is(self):
+        assert of_pairs(300, 300).confidence(0.0) > of_pairs(300, 300).largest_confidence
+
+
 class TestByHand:
     def test_confidence_by_hand(self):
         # y(0.6) = 0.5, y(0.5) = 1 / (1 + e^-2), with a threshold to the right of the curve's middle.

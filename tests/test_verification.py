@@ -1,5 +1,6 @@
 """From two photos to a verdict, on real photos and with stand-ins whose answer is known."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -8,6 +9,8 @@ from PIL import Image
 
 from xfv_demo import Verifier
 from xfv_demo.alignment import ARCFACE_TEMPLATE
+from xfv_demo.calibration import Calibration
+from xfv_demo.calibrators import CALIBRATORS
 from xfv_demo.errors import FaceNotFoundError, ImageError
 from xfv_demo.types import Face
 from xfv_demo.verification import PROVISIONAL_THRESHOLD
@@ -107,6 +110,7 @@ def test_the_threshold_itself_is_not_the_same_person():
         dataset = "paper"
         model_sha256 = None
         method = "paper"
+        largest_confidence = 0.999
 
         def confidence(self, distance):
             return 0.5
@@ -149,6 +153,46 @@ def test_without_calibration_there_is_no_confidence(verifier, examples):
     assert verification.calibration is None
     assert verification.threshold == PROVISIONAL_THRESHOLD
     assert any("not calibrated" in notice for notice in verification.notices)
+
+
+@pytest.mark.parametrize("method", CALIBRATORS)
+@pytest.mark.parametrize(("pairs", "shown"), [(20, "86.0"), (300, "99.0"), (3000, "99.9")])
+def test_no_confidence_is_stated_beyond_what_the_pairs_carry(method, pairs, shown):
+    """Two classes far apart, of which any fit is as good as certain; both decisions."""
+    distances = np.r_[np.linspace(0.05, 0.2, pairs), np.linspace(0.9, 1.0, pairs)]
+    calibration = Calibration.fit(distances, np.repeat([True, False], pairs), method=method)
+    verifier = Verifier(MeanColour(), calibration, detector=TemplateFaces(1))
+    for reference in ((255, 0, 0), (0, 255, 0)):
+        verification = verifier.verify(plain((255, 0, 0)), plain(reference))
+        assert verification.confidence <= 0.05 ** (1 / pairs)
+        assert verification.to_dict()["confidence"] <= 0.05 ** (1 / pairs)
+        percent = verification.shown_confidence.removeprefix("over ").removesuffix(" %")
+        assert float(percent) <= float(shown)
+        if calibration.confidence(verification.distance) > calibration.largest_confidence:
+            assert verification.shown_confidence == f"over {shown} %"
+
+
+@pytest.mark.parametrize(
+    ("confidence", "largest", "shown"),
+    [
+        (0.9726, None, "97.3 %"),
+        (0.99967, None, "over 99.9 %"),
+        (0.99967, 0.999001, "over 99.9 %"),
+        # More pairs carry more, but three digits are all that is shown.
+        (0.99996, 0.99999, "over 99.9 %"),
+        (0.990064, 0.990064, "over 99.0 %"),
+        (0.9899, 0.990064, "99.0 %"),
+        (0.9726, 0.990064, "97.3 %"),
+        # Not 86.1 %, which would be more than they carry.
+        (0.86088, 0.86089, "over 86.0 %"),
+        (0.5, 0.5, "50.0 %"),
+        (None, None, None),
+    ],
+)
+def test_confidence_in_words(confidence, largest, shown):
+    verification = Verifier(MeanColour(), detector=TemplateFaces(1)).verify(plain(1), plain(2))
+    stated = dataclasses.replace(verification, confidence=confidence, largest_confidence=largest)
+    assert stated.shown_confidence == shown
 
 
 def test_an_embedders_notice_is_handed_on():

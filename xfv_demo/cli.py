@@ -1,6 +1,7 @@
 """The command line: `python -m xfv_demo` or `xfv-demo`."""
 
 import json
+import math
 import shlex
 import sys
 import time
@@ -466,7 +467,10 @@ def calibrate(
     calibration.save(path)
     rates = calibration.error_rates_at(calibration.threshold)
     typer.echo(f"{measured.model} on {measured.name}: threshold {calibration.threshold:.3f}")
-    typer.echo(f"  of its own pairs, FMR {rates.fmr:.2%} and FNMR {rates.fnmr:.2%} at the threshold")
+    fmr = f"{rates.fmr:.2%} {_interval(rates.fmr_interval)}"
+    fnmr = f"{rates.fnmr:.2%} {_interval(rates.fnmr_interval)}"
+    typer.echo(f"  of its own pairs, FMR {fmr} and FNMR {fnmr} at the threshold (95 % intervals)")
+    typer.echo(f"  it carries confidences of up to {calibration.largest_confidence:.2%}")
     typer.echo(f"  written to {path}")
     if distances:
         typer.echo("  nothing tells whether the distances are of the weights and the alignment in use here")
@@ -1117,14 +1121,16 @@ def _report_tables(report: "VerificationReport") -> "list[Table]":
     )
     numbers.add_row(
         f"{len(accuracy.folds)}-fold accuracy",
-        f"{accuracy.mean:.2%} ± {accuracy.standard_error:.2%} (standard error; the folds deviate by "
-        f"{accuracy.standard_deviation:.2%})",
+        f"{accuracy.mean:.2%} {_interval(report.accuracy_interval)} ± {accuracy.standard_error:.2%} "
+        f"(standard error; the folds deviate by {accuracy.standard_deviation:.2%})",
     )
     numbers.add_row("threshold", f"{point.threshold:.3f}")
     numbers.add_row("FMR there", f"{point.fmr:.2%} {_interval(point.fmr_interval)}")
     numbers.add_row("FNMR there", f"{point.fnmr:.2%} {_interval(point.fnmr_interval)}")
-    numbers.add_row("EER", f"{separation.eer:.2%} {_interval(separation.eer_interval)}")
-    numbers.add_row("AUC", f"{separation.auc:.5f}")
+    numbers.add_row("EER", f"{separation.eer:.2%} {separation.reason or _interval(separation.eer_interval)}")
+    area = separation.auc_interval
+    told = f"[{area.low:.5f}, {area.high:.5f}]" if area else separation.reason
+    numbers.add_row("AUC", f"{separation.auc:.5f} {told}")
     for answer in report.fnmr_at_fmr:
         told = f"{answer.at.fnmr:.2%} {_interval(answer.interval)}" if answer.at else answer.reason
         numbers.add_row(f"FNMR at FMR {answer.target:g}", told)
@@ -1139,7 +1145,12 @@ def _report_tables(report: "VerificationReport") -> "list[Table]":
 
 
 def _interval(interval: "Interval | None") -> str:
-    return "" if interval is None else f"[{interval.low:.2%}, {interval.high:.2%}]"
+    if interval is None:
+        return ""
+    width = 100 * (interval.high - interval.low)
+    # Of very many pairs, two digits would show an interval without width.
+    digits = max(2, 1 - math.floor(math.log10(width))) if width else 2
+    return f"[{interval.low:.{digits}%}, {interval.high:.{digits}%}]"
 
 
 def _say_failures(measured: _Measured) -> None:

@@ -8,6 +8,7 @@ Two image conventions hold in the whole package:
 Points are (x, y) in pixels; (0, 0) is the centre of the photo's top left pixel.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,7 +135,8 @@ class Verification:
         confidence_method: What turned the distance into a confidence, a key of `CALIBRATORS`; None without a
             calibration.
         confidence: Share of decisions like this one that are right, in [0.5, 1], on photos like those of the
-            calibration and if as many pairs show one person as two; None without a calibration. Under 0.5
+            calibration and if as many pairs show one person as two; None without a calibration, and where it
+            is withheld. No larger than `largest_confidence`. Under 0.5
             where the calibration holds the other decision to be the likelier one: at a threshold that was
             given, or where these two faces are the most alike of many pairs.
         probe: The face of the first photo.
@@ -145,6 +147,8 @@ class Verification:
             face; None where nothing is.
         own_threshold: Whether the threshold was given, and is not the calibration's or the provisional one.
         pairs_compared: The faces are the most alike of this many pairs; 1 where both were chosen otherwise.
+        largest_confidence: What the calibration's pairs carry, `Calibration.largest_confidence`; None without
+            a calibration.
     """
 
     model: str
@@ -160,6 +164,7 @@ class Verification:
     confidence_withheld: str | None = None
     own_threshold: bool = False
     pairs_compared: int = 1
+    largest_confidence: float | None = None
 
     @property
     def threshold_source(self) -> str:
@@ -170,14 +175,22 @@ class Verification:
 
     @property
     def shown_confidence(self) -> str | None:
-        """The confidence for people to read, in percent; never 100 or 0 %, which no data set can carry."""
+        """The confidence for people to read, in percent, such as "97.3 %"; never 100 or 0 %.
+
+        Where it is as large as the calibration's pairs can carry, "over 99.0 %", or whatever they carry; no
+        more than "over 99.9 %".
+        """
         if self.confidence is None:
             return None
-        if self.confidence > _LARGEST_SHOWN_CONFIDENCE:
-            return f"over {_LARGEST_SHOWN_CONFIDENCE:.1%}".replace("%", " %")
-        if self.confidence < 1 - _LARGEST_SHOWN_CONFIDENCE:
-            return f"under {1 - _LARGEST_SHOWN_CONFIDENCE:.1%}".replace("%", " %")
-        return f"{self.confidence:.1%}".replace("%", " %")
+        largest = _LARGEST_SHOWN_CONFIDENCE
+        if self.largest_confidence is not None:
+            # Rounded down: rounded up, it would say more than the pairs do.
+            largest = min(largest, math.floor(1000 * self.largest_confidence) / 1000)
+        if self.confidence <= 1 - largest < 0.5:
+            return f"under {1 - largest:.1%}".replace("%", " %")
+        # One half says nothing, so nobody is more confident than that.
+        over = "over " if self.confidence >= largest > 0.5 else ""
+        return f"{over}{min(self.confidence, largest):.1%}".replace("%", " %")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: everything but the pixels."""

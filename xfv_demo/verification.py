@@ -267,6 +267,7 @@ class Verifier:
             ),
             own_threshold=self.threshold is not None,
             pairs_compared=pairs_compared,
+            largest_confidence=None if calibration is None else calibration.largest_confidence,
         )
 
     def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:

@@ -44,6 +44,7 @@ from xfv_demo.evaluation.metrics import (
     fold_accuracy,
     labelled_pairs,
     reliability_curve,
+    wilson_interval,
 )
 from xfv_demo.files import write_whole
 
@@ -274,6 +275,12 @@ class VerificationReport:
     def smallest_fmr(self) -> float:
         """The smallest FMR that the impostor pairs can carry; see `smallest_rate`."""
         return smallest_rate(self.pairs.impostor)
+
+    @property
+    def accuracy_interval(self) -> Interval:
+        """95 % Wilson interval of the share of right decisions; it has a width where all folds are alike."""
+        right = self.evidence.decisions.right
+        return wilson_interval(int(np.count_nonzero(right)), right.size)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: all but the evidence, rates and distances to six digits."""
