@@ -43,6 +43,7 @@ LAYERS = (
         "images",
         "assets",
         "files",
+        "processes",
         "rendering",
         "evaluation.metrics",
         "evaluation.insightface_bin",

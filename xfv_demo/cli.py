@@ -1,6 +1,5 @@
 """The command line: `python -m xfv_demo` or `xfv-demo`."""
 
-import json
 import shlex
 import sys
 import time
@@ -21,6 +20,7 @@ from xfv_demo.files import (
     check_file,
     check_folder,
     check_marks,
+    json_text,
     write_all,
     write_between_marks,
     write_whole,
@@ -146,7 +146,7 @@ def verify(
 ) -> None:
     """Says whether two photos show the same person."""
     _, verification = _verify((probe, reference), (face_a, face_b), model, calibration, method)
-    typer.echo(json.dumps(verification.to_dict(), indent=2) if as_json else _in_words(verification))
+    typer.echo(json_text(verification.to_dict(), indent=2) if as_json else _in_words(verification))
 
 
 @app.command()
@@ -233,7 +233,7 @@ def bench(
     for reason in report.left_out:
         typer.echo(f"Left out: {reason}")
     if out:
-        write_whole(out, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
+        write_whole(out, f"{json_text(report.to_dict(), indent=2)}\n".encode())
         typer.echo(f"Written to {out}")
 
 
@@ -355,7 +355,7 @@ def calibrate(
     _check_method(method)
     if out:
         check_file(out)
-    measured = _measure(_read(data, pairs_file, dataset, count, seed), model, face)
+    measured = _measure(_read(data, pairs_file, dataset, count, seed), model, face, foldwise=False)
     _say_failures(measured)
     calibration = Calibration.fit(
         measured.distances,
@@ -621,17 +621,19 @@ def _in_folds(pairs: "PairSet") -> "PairSet":
     return replace(pairs, folds=folds)
 
 
-def _measure(pairs: "PairSet", model: str, face: "FaceChoice") -> _Measured:
+def _measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True) -> _Measured:
     """Embeds a set's images and measures its pairs, leaving out those that lack a face."""
     import numpy as np
 
     from xfv_demo.assets import cache_folder
+    from xfv_demo.calibration import MINIMUM_PAIRS
     from xfv_demo.embedding import load_embedder
     from xfv_demo.evaluation.embeddings import EmbeddingStore, measure_pairs
     from xfv_demo.evaluation.verification import PairCounts
 
     start = time.monotonic()
     pairs = _in_folds(_balanced(pairs))
+    pairs.require(MINIMUM_PAIRS, outside_folds=foldwise)
     embedder = load_embedder(model, progress=True)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
@@ -818,6 +820,7 @@ def _evaluate_xcos(
             "people, or train one with --hold-out"
         )
     untrained = _in_folds(pairs.where(chosen >= 0))
+    untrained.require(2, outside_folds=True)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Measuring {pairs.name}") as progress,
@@ -882,6 +885,7 @@ def _patch_lfw(
     if (data / INDEX_FILE).is_file():
         return read_patch_lfw(data)
     whole = _read(data, pairs_file, name, count, seed)
+    whole.subset(pairs).require(2)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Faces of {whole.name}") as progress,
