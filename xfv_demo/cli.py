@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from xfv_demo.embedding import SavedModelEmbedder
     from xfv_demo.engine import Precision
     from xfv_demo.evaluation.contenders import Contender
-    from xfv_demo.evaluation.datasets import PairSet
+    from xfv_demo.evaluation.datasets import LabelledImages, PairSet
     from xfv_demo.evaluation.embeddings import FaceChoice, Progress
     from xfv_demo.evaluation.metrics import Interval
     from xfv_demo.evaluation.patch_lfw import PatchLfw
@@ -587,8 +587,14 @@ def _read(data: Path, pairs_file: Path | None, name: str | None, count: int, see
 
     dataset = open_dataset(data, pairs_file=pairs_file, name=name)
     if isinstance(dataset, LabelledImages):
+        _say_left_out(dataset)
         return dataset.pairs(count, np.random.default_rng(seed))
     return dataset
+
+
+def _say_left_out(images: "LabelledImages") -> None:
+    if images.notice:
+        typer.echo(images.notice, err=True)
 
 
 def _balanced(pairs: "PairSet") -> "PairSet":
@@ -714,6 +720,7 @@ def _train_xcos(
         check_folder(out)
     settings = settings_from({**(_read_config(config) if config else {}), **given})
     images = read_people(data)
+    _say_left_out(images)
     people = frozenset(images.people)
     if hold_out:
         pairs = read_lfw(data)
