@@ -203,13 +203,13 @@ def _open_file(path: str | os.PathLike[str], label: str) -> IO[bytes]:
         if stat.S_ISREG(mode):
             return Path(typed).open("rb")
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a zero byte
-        missing = _what_is_no_path(typed) or f'was not found; check the path "{printable(typed)}".'
-        raise ImageError(f"{label} {missing}") from error
+        told = _what_is_no_path(typed) or f'was not found; check the path "{printable(typed)}".'
+        raise ImageError(f"{label} {told}") from error
     except PermissionError as error:
         raise ImageError(f"{label} may not be read; check the permissions of the file.") from error
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG and (missing := _what_is_no_path(typed)):
-            raise ImageError(f"{label} {missing}") from error
+        if error.errno == errno.ENAMETOOLONG and (wrong := _what_is_no_path(typed)):
+            raise ImageError(f"{label} {wrong}") from error
         raise ImageError(f"{label} cannot be opened ({error.strerror}); check the path.") from error
     if stat.S_ISDIR(mode):
         raise ImageError(f"{label} is a folder; give the path of one photo.")
