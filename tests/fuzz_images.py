@@ -6,14 +6,14 @@ photos and seed give the same photos; `test_images.py` reads a few of them with 
 """
 
 import argparse
-import concurrent.futures
 import io
 import multiprocessing
 import resource
 import sys
 import warnings
 from collections import Counter
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ def corpus() -> list[bytes]:
     noise = Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8))
     alpha = Image.merge("RGBA", (*colour.split(), noise.getchannel(0)))
     grey, deep = colour.convert("L"), Image.fromarray(rng.integers(0, 65536, (40, 48), dtype=np.uint16))
+    unit = Image.fromarray(rng.random((40, 48), np.float32))
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"
     profile = _profile()
@@ -69,7 +70,7 @@ def corpus() -> list[bytes]:
         *((image, "BMP", {}) for image in (colour, colour.quantize(8), grey.convert("1"), alpha)),
         (colour, "GIF", {}), (colour, "GIF", frames), (colour.quantize(8), "GIF", {"transparency": 1}),
         *((image, "TIFF", options)
-          for image in (colour, alpha, colour.convert("CMYK"), deep, deep.convert("F"), colour.quantize(8))
+          for image in (colour, alpha, colour.convert("CMYK"), deep, unit, colour.quantize(8))
           for options in ({}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"},
                           {"compression": "packbits"})),
         (colour, "TIFF", {"compression": "jpeg", **extras}), (colour, "TIFF", {"big_tiff": True}),
@@ -184,31 +185,42 @@ def _memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def _read_all(numbers: range) -> tuple[dict[int, str], int]:
-    """The faults by number, and the most memory that reading took."""
-    found, at_start = {}, _memory()
+def _read_all(numbers: range, told: Connection) -> None:
+    """Reads photos, and says before each which it is, and after each what was wrong and the memory taken."""
+    _start()
+    at_start = _memory()
     for number in numbers:
+        told.send((number, "brings the process down", 0))
         before = _memory()
-        told = fault(mangled(_seeds, number))
-        if told is None and _memory() > max(before, at_start + MEMORY):
-            told = f"{_memory() - at_start >> 20} MB"
-        if told:
-            found[number] = told
-    return found, _memory() - at_start
+        wrong = fault(mangled(_seeds, number))
+        taken = _memory() - at_start
+        if wrong is None and _memory() > max(before, at_start + MEMORY):
+            wrong = f"takes {taken >> 20} MB"
+        told.send((number, wrong, taken))
 
 
 def _read_apart(numbers: range) -> tuple[dict[int, str], int]:
-    """As `_read_all`, in a process of its own; finds the photos that bring one down."""
+    """The faults by number, and the most memory that reading took; in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    try:
-        with concurrent.futures.ProcessPoolExecutor(1, context, _start) as pool:
-            return pool.submit(_read_all, numbers).result()
-    except BrokenProcessPool:
-        if len(numbers) == 1:
-            return {numbers[0]: "brings the process down"}, 0
-    middle = len(numbers) // 2
-    (found, peak), (others, other_peak) = _read_apart(numbers[:middle]), _read_apart(numbers[middle:])
-    return found | others, max(peak, other_peak)
+    found: dict[int, str] = {}
+    peak = 0
+    while numbers:
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_read_all, args=(numbers, there))
+        process.start()
+        there.close()
+        number = None
+        with suppress(EOFError):
+            while True:
+                number, wrong, taken = here.recv()
+                peak = max(peak, taken)
+                found[number] = wrong
+        process.join()
+        if number is None:
+            raise RuntimeError("the process that reads photos did not start")
+        found = {number: wrong for number, wrong in found.items() if wrong}
+        numbers = range(number + 1, numbers.stop)
+    return found, peak
 
 
 def main() -> int:
