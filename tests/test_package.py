@@ -17,6 +17,7 @@ HEAVY = ("tensorflow", "keras", "gradio", "mtcnn", "openvino")
 PURE = (
     "types",
     "errors",
+    "heif",
     "alignment",
     "similarity",
     "calibrators",
@@ -35,7 +36,7 @@ PURE = (
 KERAS = ("xcos.head", "xcos.backbone", "xcos.training")
 # Each layer may import those before it.
 LAYERS = (
-    ("errors", "types"),
+    ("errors", "types", "heif"),
     (
         "alignment",
         "similarity",
@@ -43,6 +44,7 @@ LAYERS = (
         "images",
         "assets",
         "files",
+        "processes",
         "rendering",
         "evaluation.metrics",
         "evaluation.insightface_bin",

@@ -1,6 +1,5 @@
 """The command line: `python -m xfv_demo` or `xfv-demo`."""
 
-import json
 import math
 import shlex
 import sys
@@ -22,6 +21,7 @@ from xfv_demo.files import (
     check_file,
     check_folder,
     check_marks,
+    json_text,
     write_all,
     write_between_marks,
     write_whole,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from xfv_demo.embedding import SavedModelEmbedder
     from xfv_demo.engine import Precision
     from xfv_demo.evaluation.contenders import Contender
-    from xfv_demo.evaluation.datasets import LabelledDistances, PairSet
+    from xfv_demo.evaluation.datasets import LabelledDistances, LabelledImages, PairSet
     from xfv_demo.evaluation.embeddings import FaceChoice, Progress
     from xfv_demo.evaluation.metrics import Interval
     from xfv_demo.evaluation.patch_lfw import PatchLfw
@@ -226,7 +226,7 @@ def verify(
         (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned
     )
     if as_json:
-        typer.echo(json.dumps(verification.to_dict(), indent=2))
+        typer.echo(json_text(verification.to_dict(), indent=2))
         return
     typer.echo(_in_words(verification))
     if faces:
@@ -322,7 +322,7 @@ def bench(
     for reason in report.left_out:
         typer.echo(f"Left out: {reason}")
     if out:
-        write_whole(out, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
+        write_whole(out, f"{json_text(report.to_dict(), indent=2)}\n".encode())
         typer.echo(f"Written to {out}")
 
 
@@ -450,7 +450,7 @@ def calibrate(
             raise XfvError("--distances needs --model, the name of the model that the distances come from")
         measured = _measured_elsewhere(data, distances, dataset, model, aligned=aligned)
     else:
-        measured = _measure(_read(data, pairs_file, dataset, count, seed, aligned=aligned), model, face)
+        measured = _measure(_read(data, pairs_file, dataset, count, seed, aligned=aligned), model, face, foldwise=False)
     _say_failures(measured)
     calibration = Calibration.fit(
         measured.distances,
@@ -722,8 +722,14 @@ def _read(
         raise XfvError("no data is given; give --data, a labelled set of photos, or --distances, a CSV")
     dataset = open_dataset(data, pairs_file=pairs_file, name=name)
     if isinstance(dataset, LabelledImages):
+        _say_left_out(dataset)
         dataset = dataset.pairs(count, np.random.default_rng(seed))
     return as_aligned_set(dataset) if aligned else dataset
+
+
+def _say_left_out(images: "LabelledImages") -> None:
+    if images.notice:
+        typer.echo(images.notice, err=True)
 
 
 def _balanced(pairs: _Pairs) -> _Pairs:
@@ -756,11 +762,12 @@ def _in_folds(pairs: _Pairs) -> _Pairs:
     return replace(pairs, folds=folds)
 
 
-def _measure(pairs: "PairSet", model: str, face: "FaceChoice") -> _Measured:
+def _measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True) -> _Measured:
     """Embeds a set's images and measures its pairs, leaving out those that lack a face."""
     import numpy as np
 
     from xfv_demo.assets import cache_folder
+    from xfv_demo.calibration import MINIMUM_PAIRS
     from xfv_demo.embedding import load_embedder
     from xfv_demo.evaluation.embeddings import EmbeddingStore, measure_pairs
     from xfv_demo.evaluation.verification import PairCounts
@@ -768,6 +775,7 @@ def _measure(pairs: "PairSet", model: str, face: "FaceChoice") -> _Measured:
 
     start = time.monotonic()
     pairs = _in_folds(_balanced(pairs))
+    pairs.require(MINIMUM_PAIRS, outside_folds=foldwise)
     embedder = load_embedder(model, progress=True)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
@@ -876,6 +884,7 @@ def _train_xcos(
         check_folder(out)
     settings = settings_from({**(_read_config(config) if config else {}), **given})
     images = read_people(data)
+    _say_left_out(images)
     people = frozenset(images.people)
     if hold_out:
         pairs = read_lfw(data)
@@ -982,6 +991,7 @@ def _evaluate_xcos(
             "people, or train one with --hold-out"
         )
     untrained = _in_folds(pairs.where(chosen >= 0))
+    untrained.require(2, outside_folds=True)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Measuring {pairs.name}") as progress,
@@ -1048,6 +1058,7 @@ def _patch_lfw(
     if (data / INDEX_FILE).is_file():
         return read_patch_lfw(data)
     whole = _read(data, pairs_file, name, count, seed, aligned=aligned)
+    whole.subset(pairs).require(2)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Faces of {whole.name}") as progress,

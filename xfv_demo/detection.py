@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.alignment import template_misfit
+from xfv_demo.processes import check_process
 from xfv_demo.types import Face, Photo
 
 # Columns of mtcnn's numpy output, contrary to its docstring: image number, x1, y1, x2, y2, score, then the
@@ -127,6 +128,7 @@ class MtcnnDetector:
 
     def _detect(self, image: Photo) -> list[Face]:
         """Finds faces in an image as it stands."""
+        check_process()
         # The smallest face stays at mtcnn's default of 20 pixels: with any other its image pyramid goes on
         # to levels smaller than the network's input, which fails and is reported as "no faces".
         found = self._mtcnn.detect_faces(image, output_type="numpy", box_format="xyxy")

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import io
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from xfv_demo.calibration import Calibration
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import Explanation, View
+from xfv_demo.files import json_text
 from xfv_demo.regions import REGION_GROUPS, pair_evidence, region_evidence, summary, weight_summary
 from xfv_demo.rendering import Blend, PairMaps, figure_png, pair_figure, shared_scale
 from xfv_demo.types import Verification
@@ -122,7 +122,7 @@ class PairExplanation:
         maps = io.BytesIO()
         np.savez_compressed(maps, **self.maps())  # type: ignore[arg-type]
         files = {
-            "report.json": (json.dumps(self.to_dict(), indent=2) + "\n").encode(),
+            "report.json": (json_text(self.to_dict(), indent=2) + "\n").encode(),
             "maps.npz": maps.getvalue(),
         }
         for result in self.results:

@@ -15,7 +15,7 @@ from xfv_demo.embedding import Embedder, SavedModelEmbedder
 from xfv_demo.errors import FaceNotFoundError, NoCalibrationError, XfvError
 from xfv_demo.evaluation.metrics import LARGEST_DISTANCE
 from xfv_demo.images import PhotoSource, photo_name, read_photo
-from xfv_demo.similarity import cosine_distance
+from xfv_demo.similarity import cosine_distance, directed_embeddings
 from xfv_demo.types import AlignedFace, Face, Photo, Verification
 
 # Stands in where there is no calibration: the best threshold of the bundled mobilefacenet on LFW View 2.
@@ -244,7 +244,7 @@ class Verifier:
         Returns:
             Distance, decision and confidence.
         """
-        embeddings = self.embedder.embed(np.stack([probe.aligned, reference.aligned]))
+        embeddings = directed_embeddings(self.embedder.embed(np.stack([probe.aligned, reference.aligned])), 2)
         distance = float(cosine_distance(embeddings[0], embeddings[1]))
         calibration = self.calibration
         threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold

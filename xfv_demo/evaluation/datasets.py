@@ -26,16 +26,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.errors import DatasetError, printable
 from xfv_demo.evaluation.insightface_bin import PairListReader
+from xfv_demo.images import MAX_FILE_BYTES, PHOTO_SUFFIXES
 
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 PathName: TypeAlias = str | os.PathLike[str]
 
 FOLDS = 10  # What sets without folds of their own are cut into, as LFW's View 2 is.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic"})
 
-# No photo that `xfv_demo.images` takes needs more; a compressed archive can promise any size.
-_LARGEST_IMAGE = 256 << 20
+# What systems put into folders of photos by themselves; not worth a word. Others of theirs are hidden files.
+_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 _ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar")
 _GZIP_MARK = b"\x1f\x8b"
@@ -53,6 +53,7 @@ _LFW_EXPECTED = (
     "give the folder that holds lfw-deepfunneled/ or lfw-deepfunneled.tgz and pairs.txt, as the LFW web site "
     "has them, or the path of the .tgz"
 )
+_SUFFIXES_TEXT = ", ".join(sorted(PHOTO_SUFFIXES))
 _PEOPLE_EXPECTED = "a folder of people holds one folder for each person, with the person's images in it"
 
 
@@ -105,7 +106,7 @@ class FolderImages:
         wanted = tuple(dict.fromkeys(keys))
         _refuse_missing(self.name, self.missing(wanted), len(wanted))
         for key in wanted:
-            yield key, _read_bytes(self.root / key, key, at_most=_LARGEST_IMAGE)
+            yield key, _read_bytes(self.root / key, key, at_most=MAX_FILE_BYTES)
 
 
 class ArchiveImages:
@@ -147,7 +148,7 @@ class ArchiveImages:
                 key = _member_key(member)
                 if key not in wanted or not member.isreg():
                     continue
-                if member.size > _LARGEST_IMAGE:
+                if member.size > MAX_FILE_BYTES:
                     raise DatasetError(f"{_quoted(self.name)} is no set of photos: {_too_large(key)}")
                 content = archive.extractfile(member)
                 if content is not None:
@@ -288,6 +289,32 @@ class PairSet(LabelledPairs):
         """Whom each image shows, likewise."""
         return tuple(PurePosixPath(key).parent.name for key in self.images)
 
+    def require(self, of_each: int, *, outside_folds: bool = False) -> None:
+        """Refuses a set with too few pairs of a class, before anything is computed of it.
+
+        Args:
+            of_each: How many genuine and how many impostor pairs are needed.
+            outside_folds: Whether they are needed outside of any one fold, as where each fold is decided by
+                the others.
+
+        Raises:
+            DatasetError: There are fewer; says how many.
+        """
+        left, where = np.ones(len(self), dtype=bool), "has"
+        if outside_folds:
+            held_out = [self.folds == fold for fold in np.unique(self.folds)]
+            fewest = min(
+                held_out, key=lambda fold: min(self.genuine[~fold].sum(), (~self.genuine[~fold]).sum())
+            )
+            left, where = ~fewest, f"has, without fold {self.folds[fewest][0] + 1} of its {len(held_out)},"
+        genuine = int(np.count_nonzero(self.genuine[left]))
+        impostor = int(np.count_nonzero(left)) - genuine
+        if min(genuine, impostor) < of_each:
+            raise DatasetError(
+                f"{_quoted(self.name)} {where} {genuine} genuine and {impostor} impostor pairs; at least "
+                f"{of_each} of each are needed."
+            )
+
     def where(self, kept: ArrayLike) -> "PairSet":
         """Some of the pairs, in their order and with their folds.
 
@@ -375,6 +402,8 @@ class LabelledImages:
         images: (I,) distinct keys.
         person: (I,) int64, the place in `people` of the person whom each image shows.
         people: The persons' names.
+        left_out: What lay among the images and is not called as a photo is, or lay outside of people's
+            folders.
 
     Raises:
         DatasetError: If there is no image, a key comes twice, or `person` is not one place in `people` for
@@ -386,6 +415,7 @@ class LabelledImages:
     images: tuple[str, ...]
     person: Integers
     people: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks all values."""
@@ -403,6 +433,17 @@ class LabelledImages:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.images)
+
+    @property
+    def notice(self) -> str | None:
+        """A line that names what was left out; None where nothing was."""
+        if not self.left_out:
+            return None
+        count = f"{len(self.left_out)} files" if len(self.left_out) > 1 else "1 file"
+        return (
+            f"{_quoted(self.name)}: {count} left out, {_some(self.left_out)}; photos are taken from folders "
+            f"of people and end in {_SUFFIXES_TEXT}"
+        )
 
     def of(self, people: Container[str]) -> "LabelledImages":
         """The images of some of the people.
@@ -669,8 +710,9 @@ def read_distances_csv(path: PathName) -> LabelledDistances:
 def read_people_folder(root: PathName) -> LabelledImages:
     """Reads a folder with one folder for each person, as torchvision's ImageFolder has it.
 
-    Hidden files and folders, files that are not called as images are (`IMAGE_SUFFIXES`), loose images, and
-    folders without an image are left out. What lies deeper than root/person/image is not looked at.
+    Files that are not called as photos are (`PHOTO_SUFFIXES`, in upper or lower case) and loose photos are
+    left out and named in `LabelledImages.left_out`; hidden files and folders, and folders without an image,
+    are left out without a word. What lies deeper than root/person/image is not looked at.
 
     Args:
         root: The folder.
@@ -688,20 +730,29 @@ def read_people_folder(root: PathName) -> LabelledImages:
     images: list[str] = []
     person: list[int] = []
     people: list[str] = []
-    for name in _contents(folder)[0]:
-        files = [file for file in _contents(folder / name)[1] if Path(file).suffix.lower() in IMAGE_SUFFIXES]
+    names, loose = _contents(folder)
+    left_out = [file for file in loose if _is_called_as_photo(file)]
+    for name in names:
+        held = _contents(folder / name)[1]
+        files = [file for file in held if _is_called_as_photo(file)]
+        left_out += [f"{name}/{file}" for file in held if _is_left_out(file)]
         if files:
             images += [f"{name}/{file}" for file in files]
             person += [len(people)] * len(files)
             people.append(name)
     if not images:
-        raise DatasetError(f"{_quoted(folder)} holds no images of people; {_PEOPLE_EXPECTED}.")
+        found = f", but {_some(left_out)}" if left_out else ""
+        raise DatasetError(
+            f"{_quoted(folder)} holds no images of people{found}; {_PEOPLE_EXPECTED}, in files that end in "
+            f"{_SUFFIXES_TEXT}."
+        )
     return LabelledImages(
         name=folder.resolve().name or "people",
         source=FolderImages(folder),
         images=tuple(images),
         person=np.array(person),
         people=tuple(people),
+        left_out=tuple(left_out),
     )
 
 
@@ -735,7 +786,9 @@ def read_people(path: PathName) -> LabelledImages:
 def _people_of_archive(path: Path) -> LabelledImages:
     """The images of an archive, by the folder that each lies in."""
     source = ArchiveImages(path)
-    images = sorted(filter(lambda key: PurePosixPath(key).suffix.lower() in IMAGE_SUFFIXES, source.keys()))
+    # Hidden ones are no photos, as "._me.jpg" of a Mac.
+    held = sorted(filter(lambda key: "/." not in f"/{key}", source.keys()))
+    images = [key for key in held if _is_called_as_photo(key)]
     names = [PurePosixPath(key).parent.name for key in images]
     if not all(names) or not images:
         raise DatasetError(f"{_quoted(path)} holds no folders with images of people; {_PEOPLE_EXPECTED}.")
@@ -746,6 +799,7 @@ def _people_of_archive(path: Path) -> LabelledImages:
         images=tuple(images),
         person=person.astype(np.int64),
         people=tuple(str(name) for name in people),
+        left_out=tuple(key for key in held if PurePosixPath(key).parent.name and _is_left_out(key)),
     )
 
 
@@ -1168,6 +1222,15 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
         raise _unreadable(str(folder), error) from error
 
 
+def _is_called_as_photo(file: str) -> bool:
+    return PurePosixPath(file).suffix.lower() in PHOTO_SUFFIXES
+
+
+def _is_left_out(file: str) -> bool:
+    """Whether a file among photos is none by its name, and no system's own."""
+    return not _is_called_as_photo(file) and PurePosixPath(file).name.lower() not in _OF_SYSTEMS
+
+
 def _entry_name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
@@ -1220,7 +1283,7 @@ def _unreadable(name: str, error: OSError) -> DatasetError:
 
 
 def _too_large(key: str) -> str:
-    return f"{_quoted(key)} is larger than {_LARGEST_IMAGE >> 20} MB, which no photo is."
+    return f"{_quoted(key)} is larger than {MAX_FILE_BYTES >> 20} MB, which no photo is."
 
 
 def _refuse_missing(

@@ -25,7 +25,7 @@ from xfv_demo.evaluation.datasets import ImageSource, PairSet
 from xfv_demo.evaluation.store import Store
 from xfv_demo.evaluation.verification import DetectionFailure
 from xfv_demo.images import read_photo
-from xfv_demo.similarity import cosine_distance
+from xfv_demo.similarity import cosine_distance, unit_embeddings
 from xfv_demo.types import Face, FloatArray, Photo
 
 # Stands for the detector where a data set brings faces that are aligned already.
@@ -310,7 +310,8 @@ def embed_images(
     def embed_waiting() -> None:
         if not waiting:
             return
-        vectors = embedder.embed(np.stack([face for _, face in waiting]))
+        faces = np.stack([face for _, face in waiting])
+        vectors = unit_embeddings(embedder.embed(faces), len(faces)).astype(np.float32)
         store.keep_embeddings([image.sha256 for image, _ in waiting], pipeline, embedder.fingerprint, vectors)
         for (image, _), vector in zip(waiting, vectors, strict=True):
             embeddings[rows[image.key]] = vector

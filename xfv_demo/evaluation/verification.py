@@ -6,7 +6,6 @@ calibrations give to pairs which they did not see. `VerificationReport.to_dict` 
 """
 
 import datetime
-import json
 import math
 import os
 import re
@@ -46,7 +45,7 @@ from xfv_demo.evaluation.metrics import (
     reliability_curve,
     wilson_interval,
 )
-from xfv_demo.files import write_whole
+from xfv_demo.files import json_text, write_whole
 
 _FORMAT = "xfv-demo verification report"
 _FORMAT_VERSION = 1
@@ -330,7 +329,7 @@ class VerificationReport:
         Raises:
             XfvError: If the file cannot be written.
         """
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json_text(self.to_dict(), indent=2, ensure_ascii=False)
         write_whole(Path(path), f"{text}\n".encode())
 
 
