@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from demo.cautions import cautions
 from demo.service import dataset_name
 from demo.sessions import LETTERS, Letter, Look
 from xfv_demo.assets import assets_folder
@@ -174,35 +173,32 @@ def verdict_html(
     ]
     if calibration is not None:
         lines.append(f'<p class="rates">{rates_in_words(calibration, limit)}</p>')
-    lines += [f'<p class="caution">{line}</p>' for line in _cautions_html(verification)]
-    if calibration is not None:
+    lines += [
+        f'<p class="caution"><b>Caution:</b> {html.escape(caution)}.</p>' for caution in verification.cautions
+    ]
+    if calibration is not None and verification.confidence is not None:
         dataset = html.escape(dataset_name(calibration.dataset))
         lines.append(
             f'<p class="condition">By {html.escape(verification.model)}. Confidence holds for photos like '
             f"those of {dataset}, if the same person and different people were equally likely beforehand.</p>"
         )
-    lines += [f'<p class="condition">{html.escape(_sentence(notice))}</p>' for notice in verification.notices]
+    lines += [
+        f'<p class="condition">{html.escape(_sentence(notice))}</p>'
+        for notice in verification.notices
+        if notice not in verification.cautions
+    ]
     kind = "same" if same else "different"
     return f'<section class="verdict {kind}" aria-live="polite">{"".join(lines)}</section>'
 
 
 def _confidence_html(verification: Verification, *, moved: bool) -> str:
+    if verification.confidence_withheld:
+        return " <small>no confidence can be given</small>"
     if verification.shown_confidence is None:
         return " <small>no confidence: this model is not calibrated</small>"
     if moved:
         return f" <small>confidence is stated at {verification.threshold:.3f} only</small>"
     return f' <small><b class="figure">{verification.shown_confidence}</b> confident</small>'
-
-
-def _cautions_html(verification: Verification) -> list[str]:
-    lines = []
-    for letter, face in zip(LETTERS, (verification.probe, verification.reference), strict=True):
-        if reasons := cautions(face):
-            lines.append(
-                f"<b>Caution:</b> the face in photo {letter} is {' and '.join(reasons)}. The numbers above "
-                "were measured on better photos."
-            )
-    return lines
 
 
 def rates_in_words(calibration: Calibration, threshold: float) -> str:

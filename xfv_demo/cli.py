@@ -450,7 +450,9 @@ def calibrate(
             raise XfvError("--distances needs --model, the name of the model that the distances come from")
         measured = _measured_elsewhere(data, distances, dataset, model, aligned=aligned)
     else:
-        measured = _measure(_read(data, pairs_file, dataset, count, seed, aligned=aligned), model, face, foldwise=False)
+        measured = _measure(
+            _read(data, pairs_file, dataset, count, seed, aligned=aligned), model, face, foldwise=False
+        )
     _say_failures(measured)
     calibration = Calibration.fit(
         measured.distances,
@@ -1213,6 +1215,8 @@ def _faces_table(verification: "Verification") -> "Table":
 
 
 def _confidence_in_words(verification: "Verification") -> str:
+    if verification.confidence_withheld:
+        return f"none, for {verification.confidence_withheld}"
     if verification.shown_confidence is None:
         return "none, for the model is not calibrated"
     by = f"{verification.calibration}, method {verification.confidence_method}"

@@ -48,7 +48,14 @@ _LEAST_CERTAINTY = 2.0
 _LARGEST_MISFIT = 12
 # What the network is shown of a find: the square around it, enlarged by the first number and shifted by shares
 # of its side.
-_CUTS = ((1.0, 0.0, 0.0), (1.2, 0.0, 0.0), (1.1, 0.06, 0.0), (1.1, -0.06, 0.0), (1.1, 0.0, 0.06), (1.1, 0.0, -0.06))
+_CUTS = (
+    (1.0, 0.0, 0.0),
+    (1.2, 0.0, 0.0),
+    (1.1, 0.06, 0.0),
+    (1.1, -0.06, 0.0),
+    (1.1, 0.0, 0.06),
+    (1.1, 0.0, -0.06),
+)
 # The side of the network's input, in pixels.
 _CUT_SIDE = 48
 # Probabilities end here, so that their logarithms are finite.
@@ -257,7 +264,9 @@ def _cuts(image: Photo, box: NDArray[np.float32]) -> NDArray[np.uint8]:
         offset = step * _CUT_SIDE / 2 - scale * centre
         matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
         cut = cv2.warpAffine(image, matrix, (step * _CUT_SIDE, step * _CUT_SIDE), flags=cv2.INTER_LINEAR)
-        cuts.append(cv2.resize(cut, (_CUT_SIDE, _CUT_SIDE), interpolation=cv2.INTER_AREA) if step > 1 else cut)
+        cuts.append(
+            cv2.resize(cut, (_CUT_SIDE, _CUT_SIDE), interpolation=cv2.INTER_AREA) if step > 1 else cut
+        )
     return np.stack(cuts)
 
 

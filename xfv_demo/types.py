@@ -143,6 +143,7 @@ class Verification:
         reference: The face of the second photo.
         notices: Lines that the user should see: a model other than asked for, a missing calibration, a
             photo that had to be turned, and why a face deserves less trust than the calibration promises.
+        cautions: Those of the notices that say why a face deserves less trust than the calibration promises.
         confidence_withheld: Why there is no confidence although there is a calibration: what is wrong with a
             face; None where nothing is.
         own_threshold: Whether the threshold was given, and is not the calibration's or the provisional one.
@@ -161,6 +162,7 @@ class Verification:
     probe: AlignedFace
     reference: AlignedFace
     notices: tuple[str, ...] = field(default=())
+    cautions: tuple[str, ...] = field(default=())
     confidence_withheld: str | None = None
     own_threshold: bool = False
     pairs_compared: int = 1
