@@ -148,18 +148,23 @@ def build_app(
                             compare = gr.Button("Compare", variant="primary", size="lg")
                             stop = gr.Button("Stop", size="lg", interactive=False)
                         progress = gr.HTML(sheet.progress_html(), elem_classes="waiting")
+                gr.HTML(sheet.STALE, js_on_load=scripts.MARK_STALE, elem_classes="stale-place")
                 with gr.Row(elem_classes="verdict-row"):
-                    verdict = gr.HTML(sheet.empty_verdict_html())
-                    scale = gr.HTML(sheet.scale_html(None), js_on_load=scripts.MOVE_THRESHOLD)
+                    verdict = gr.HTML(sheet.result_html(sheet.empty_verdict_html()))
+                    scale = gr.HTML(
+                        sheet.result_html(sheet.scale_html(None)), js_on_load=scripts.MOVE_THRESHOLD
+                    )
                 gr.HTML(sheet.WHY)
                 with gr.Row(elem_classes="why"):
                     with gr.Row(elem_classes="maps"):
                         with gr.Column(elem_classes="subjects"):
-                            aligned = gr.HTML(sheet.aligned_html(), js_on_load=scripts.ASK_PLACE)
-                            answer = gr.HTML(sheet.empty_answer_html())
+                            aligned = gr.HTML(
+                                sheet.result_html(sheet.aligned_html()), js_on_load=scripts.ASK_PLACE
+                            )
+                            answer = gr.HTML(sheet.result_html(sheet.empty_answer_html()))
                         methods = {
                             method: gr.HTML(
-                                sheet.method_html(method, explainer.title, WAITING),
+                                sheet.result_html(sheet.method_html(method, explainer.title, WAITING)),
                                 visible=visibility(method in DEFAULT_METHODS),
                                 js_on_load=scripts.CHOOSE_VIEW,
                             )
@@ -231,6 +236,7 @@ def build_app(
                 gr.HTML(benchmark_html(read_reports(RESULTS)))
         gr.HTML(sheet.FOOT, elem_classes="foot")
         timer = gr.Timer(1.0)
+        press = gr.Number(0, precision=0, visible=False)
 
         places = Places(
             session=session,
@@ -248,12 +254,13 @@ def build_app(
             command=command,
         )
         handlers = Handlers(service, places, needs_consent=hosted())
-        agrees.change(handlers.consented, [session, agrees], [session], api_visibility="private", queue=False)
         _wire(
             page,
             handlers,
             places,
             compare=compare,
+            press=press,
+            agrees=agrees,
             delete=delete,
             examples=examples,
             settings=[model, calibration, precision, chosen, patch_sizes, fill, geometry],
@@ -272,6 +279,8 @@ def _wire(
     places: Places,
     *,
     compare: gr.Button,
+    press: gr.Number,
+    agrees: gr.Checkbox,
     delete: gr.Button,
     examples: gr.HTML,
     settings: list[Any],
@@ -286,19 +295,31 @@ def _wire(
     # moment the result never arrives. With the stream 0.1 s late, as from a host far away, 6 of 30 second
     # photos were left without their faces.
     at_once: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    model, calibration, precision, chosen, *occlusion = settings
+    # What a verdict and its maps are of. Which methods explain it is not in it: what is shown stays true.
+    compared = [*places.photos.values(), model, calibration, precision, *occlusion]
+    # Before all else that follows a change, as Gradio does one after the other: the browser is not to wait.
+    changes = [control.change for control in compared]
+    gr.on(changes, None, compared, [press], js=scripts.STANDING, **at_once)
+    gr.on(changes, handlers.changed, [session, press], [session], trigger_mode="multiple", **at_once)
+    asking = agrees.change(handlers.consented, [session, agrees], [session], **at_once)
     for letter in LETTERS:
-        places.photos[letter].change(
-            handlers.photo_changed(letter),
-            [session, places.photos[letter]],
-            [session, places.found[letter]],
-            **at_once,
+        find = handlers.photo_changed(letter), [session, places.photos[letter]]
+        places.photos[letter].change(*find, [session, places.found[letter]], **at_once)
+        asking = asking.then(*find, [session, places.found[letter]], **at_once)
+        places.found[letter].select(
+            handlers.face_picked(letter), [session], [session], trigger_mode="multiple", **at_once
         )
-        places.found[letter].select(handlers.face_picked(letter), [session], [session], **at_once)
     examples.select(handlers.example, None, list(places.photos.values()), **at_once)
-    compare.click(
+    # The one that runs is told to end before the next waits for its end.
+    compare.click(None, compared, [press], js=scripts.PRESSED, **at_once).then(
+        handlers.changed, [session, press], [session], trigger_mode="multiple", **at_once
+    ).then(
         handlers.compare,
-        [session, *places.photos.values(), *settings],
+        [session, *places.photos.values(), *settings, press],
         places.results,
+        js=scripts.COMPARE,
+        trigger_mode="always_last",
         api_visibility="private",
         concurrency_id="model",
         show_progress="minimal",
@@ -309,7 +330,12 @@ def _wire(
     places.stop.click(handlers.stop, [session], None, **at_once).then(
         handlers.packed, [session], [places.download], **at_once
     )
-    delete.click(handlers.deleted, [session], [*places.results, *places.photos.values()], **at_once)
+    delete.click(
+        handlers.deleted,
+        [session],
+        [*places.results, *places.found.values(), *places.photos.values()],
+        **at_once,
+    )
     places.scale.input(handlers.threshold_moved, [session], [session, places.verdict], **at_once)
     for method, place in places.methods.items():
         place.select(handlers.view_chosen(method), [session], [session, place], **at_once)
@@ -323,12 +349,9 @@ def _wire(
         trigger_mode="always_last",
         **at_once,
     ).then(handlers.packed, [session], [places.download], **at_once)
-    model, calibration, precision = settings[:3]
     # Another model has other calibrations.
     model.change(lambda: "", None, [calibration], **at_once)
-    settings[3].change(
-        handlers.methods_chosen, [session, settings[3]], list(places.methods.values()), **at_once
-    )
+    chosen.change(handlers.methods_chosen, [session, chosen], list(places.methods.values()), **at_once)
     gr.on(
         [page.load, timer.tick, model.change, calibration.change, precision.change],
         handlers.status,

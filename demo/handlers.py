@@ -1,6 +1,7 @@
 """What the page's controls do: photos in, words and pictures out."""
 
 import contextlib
+import functools
 import html
 import shlex
 import tempfile
@@ -19,7 +20,7 @@ import numpy as np
 from demo import sheet
 from demo.photo_input import UploadedPhoto
 from demo.service import Choice, VerificationService, dataset_name
-from demo.sessions import Asked, FoundFaces, Letter, Look, Session, Shown
+from demo.sessions import Asked, FoundFaces, Letter, Look, Running, Session, Shown
 from demo.sheet import EXAMPLE_PAIRS, EXAMPLES
 from xfv_demo.alignment import align
 from xfv_demo.engine import Precision
@@ -92,7 +93,6 @@ class Places:
         """All that a comparison may write to."""
         return [
             self.session,
-            *self.found.values(),
             self.progress,
             self.verdict,
             self.scale,
@@ -135,12 +135,11 @@ class Handlers:
             place = self._places.found[letter]
             if photo is None:
                 session.found.pop(letter, None)
-                session.picked.pop(letter, None)
                 return {self._places.session: session, place: sheet.found_html(letter)}
             try:
                 with _naming(letter):
                     found = self._find(session, letter, photo)
-                words = sheet.found_html(letter, found.faces, session.picked.get(letter, 0))
+                words = sheet.found_html(letter, found.faces, found.picked, search=found.search)
             except XfvError as error:
                 session.found.pop(letter, None)
                 words = sheet.unusable_html(str(error))
@@ -154,8 +153,12 @@ class Handlers:
         def pick(session: Session, event: gr.EventData) -> Session:
             found = session.found.get(letter)
             index = int(event.index)
-            if found and 0 <= index < len(found.faces):
-                session.picked[letter] = index
+            # The page may still show the faces of the photo before.
+            if not found or int(event.search) != found.search or not 0 <= index < len(found.faces):
+                return session
+            if index != found.picked:
+                found.picked = index
+                session.standing = 0
             return session
 
         return pick
@@ -184,9 +187,21 @@ class Handlers:
             verifier = self._service.verifier()
             with self._looking:
                 faces = find_faces(verifier, photo)
-            session.found[letter] = FoundFaces(photo, faces)
-            session.picked[letter] = 0
+            session.searches += 1
+            session.found[letter] = FoundFaces(photo, faces, session.searches)
             return session.found[letter]
+
+    # What stands on the page --------------------------------------------------------------------------------
+
+    def changed(self, session: Session, press: float | None) -> Session:
+        """Notes what stands on the page now; a comparison of something else ends by itself.
+
+        Args:
+            session: The visitor's.
+            press: The number of the last press of Compare with what stands now; 0 where there was none.
+        """
+        session.standing = int(press or 0)
+        return session
 
     # Comparing ----------------------------------------------------------------------------------------------
 
@@ -203,8 +218,23 @@ class Handlers:
         fill: str,
         geometry: str,
         request: gr.Request,
+        press: float | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Compares the two photos, then explains the verdict step by step.
+
+        Args:
+            session: The visitor's.
+            probe: Photo A.
+            reference: Photo B.
+            model: As for `choice_of`.
+            calibration: As for `choice_of`.
+            precision: As for `choice_of`.
+            methods: Keys of `EXPLAINERS`.
+            patch_sizes: As for `occlusion_settings`.
+            fill: As for `occlusion_settings`.
+            geometry: As for `occlusion_settings`.
+            request: Gradio's.
+            press: The number of the press of Compare that asked for it; each is served once.
 
         Raises:
             gr.Error: One line on what is wrong, and with which photo.
@@ -217,24 +247,25 @@ class Handlers:
             words = " and photo ".join(missing)
             raise _page_error(f"Photo {words} {verb} missing: choose a file{each} first.")
         self._remember(session, request)
+        # Where a press came while the error of another was on its way, Gradio sends it once more later.
+        if press and 0 < press <= session.running.press:
+            return
         asked = choice_of(model, precision, calibration), methods, patch_sizes, fill, geometry
-        session.start()
+        running = session.start(int(press or 0))
         try:
-            yield from self._compare(session, {"A": probe, "B": reference}, *asked)
-            if session.stopping.is_set():
-                # Said here and not by what set it: what comes from elsewhere, the page may show before the
-                # last that came from here.
-                yield self._cleared(session) if session.deleting else self._stopped(session)
+            yield from self._compare(session, running, {"A": probe, "B": reference}, *asked)
+            if session.ends(running):
+                yield self._ended(session, running)
             else:
                 yield {places.progress: sheet.progress_html("done; packing the zip", 1)}
                 yield {
                     places.progress: sheet.progress_html("done", 1),
                     places.stop: gr.Button(interactive=False),
-                    places.download: self.packed(session),
+                    places.download: self._zip(session),
                 }
         except XfvError as error:
-            if session.deleting:
-                yield self._cleared(session)
+            if session.ends(running):
+                yield self._ended(session, running)
                 return
             yield {
                 places.progress: sheet.progress_html("nothing was compared; what was found before stays", 1),
@@ -243,11 +274,12 @@ class Handlers:
             raise _page_error(str(error)) from error
         finally:
             # Also where Gradio closes this generator, once the page is closed.
-            session.idle.set()
+            running.ended.set()
 
     def _compare(
         self,
         session: Session,
+        running: Running,
         photos: Mapping[Letter, UploadedPhoto],
         choice: Choice,
         methods: Sequence[str],
@@ -257,6 +289,8 @@ class Handlers:
     ) -> Iterator[dict[Any, Any]]:
         """All but how it ends; ends early where the visitor wants no more."""
         places = self._places
+        if session.ends(running):
+            return
         yield {
             places.session: session,
             places.progress: sheet.progress_html("looking for the faces"),
@@ -265,56 +299,51 @@ class Handlers:
         chosen = check_methods(methods)
         occlusion = occlusion_settings(patch_sizes, fill, geometry)
         while not self._service.wait(choice, 0.2):
-            if session.stopping.is_set():
+            if session.ends(running):
                 return
             yield {places.progress: sheet.progress_html("waiting for the model to load")}
         verifier = self._service.verifier(choice)
-        faces = []
+        faces, picked = [], []
         for letter, photo in photos.items():
             with _naming(letter):
                 found = self._find(session, letter, photo)
-            faces.append(found.faces[session.picked.get(letter, 0)])
-        if session.stopping.is_set():
+            picked.append(found.picked)
+            faces.append(found.faces[picked[-1]])
+        if session.ends(running):
             return
         verification = verifier.compare(*faces)
         paths = tuple(_path_for_command(photo) for photo in photos.values())
-        session.begin(verifier, verification, Asked(choice, chosen, paths, occlusion))
+        asked = Asked(choice, chosen, paths, occlusion, running.press, tuple(picked))
+        session.begin(verifier, verification, asked)
         yield self._verdict_arrived(session)
-        yield from self._explain(session)
+        yield from self._explain(session, running)
 
     def _verdict_arrived(self, session: Session) -> dict[Any, Any]:
         places, methods = self._places, _in_work_order(session.asked.methods)
         verification, calibration = session.verification, session.calibration
         if verification is None:
             return {}
+        of_pair = functools.partial(sheet.result_html, asked=session.asked)
         waiting = {
             place: gr.HTML(
-                sheet.method_html(
-                    method,
-                    EXPLAINERS[method].title,
-                    "comes next" if method in methods[:1] else "comes later",
-                ),
+                _waiting_html(method, "comes next" if method in methods[:1] else "comes later"),
                 visible=visibility(method in methods),
             )
             for method, place in places.methods.items()
         }
         return {
             places.session: session,
-            **{
-                places.found[letter]: sheet.found_html(letter, found.faces, session.picked.get(letter, 0))
-                for letter, found in dict(session.found).items()
-            },
             places.progress: sheet.progress_html("verdict reached; the maps come now", 0),
-            places.verdict: sheet.verdict_html(verification, calibration),
-            places.scale: sheet.scale_html(calibration, verification, run=session.run),
-            places.aligned: sheet.aligned_html(verification),
+            places.verdict: of_pair(sheet.verdict_html(verification, calibration)),
+            places.scale: of_pair(sheet.scale_html(calibration, verification, run=session.run)),
+            places.aligned: of_pair(sheet.aligned_html(verification)),
             **waiting,
-            places.answer: sheet.empty_answer_html(),
+            places.answer: sheet.result_html(sheet.empty_answer_html()),
             places.download: gr.DownloadButton(value=None, interactive=False),
             places.command: command_line(session),
         }
 
-    def _explain(self, session: Session) -> Iterator[dict[Any, Any]]:
+    def _explain(self, session: Session, running: Running) -> Iterator[dict[Any, Any]]:
         """Streams the maps, the quick methods first; keeps the order asked for in the report."""
         places, methods = self._places, session.asked.methods
         verifier, verification = session.verifier, session.verification
@@ -335,7 +364,7 @@ class Handlers:
             started, last_time, last_share = time.monotonic(), 0.0, -1.0
             try:
                 for step in steps:
-                    if session.stopping.is_set():
+                    if session.ends(running):
                         return
                     done[method] = step
                     session.results = {one: done[one] for one in methods if one in done}
@@ -349,7 +378,7 @@ class Handlers:
                         places.progress: sheet.progress_html(_waiting_words(step, now - started), share),
                     }
                     # What was asked while this step was on its way to the page need not wait for the next.
-                    if session.stopping.is_set():
+                    if session.ends(running):
                         return
             except ModelError as error:
                 # Of a model that lacks what one method needs, the others may still tell.
@@ -364,11 +393,19 @@ class Handlers:
         """After Stop: waits until the comparison has ended, which says so itself."""
         session.stop(_LONGEST_WAIT)
 
-    def _stopped(self, session: Session) -> dict[Any, Any]:
-        """What is there stays; says how far it got."""
+    def _ended(self, session: Session, running: Running) -> dict[Any, Any]:
+        """What is there stays, but where all was deleted; says how far it got.
+
+        Said by the comparison and not by what ended it: what comes from elsewhere, the page may show before
+        the last that came from here.
+        """
+        if running.deleting:
+            return self._cleared(session)
         unfinished = [result for result in session.results.values() if result.progress < 1]
         line = "stopped"
-        if unfinished:
+        if not running.stopped:
+            line = "stopped, as something else is to be compared now"
+        elif unfinished:
             shares = ", ".join(f"{one.title} at {100 * one.progress:.0f} %" for one in unfinished)
             line = f"stopped with {shares}: what is shown is a rougher picture of the same"
         return {
@@ -376,28 +413,37 @@ class Handlers:
             self._places.progress: sheet.progress_html(line, 1),
             self._places.stop: gr.Button(interactive=False),
             **{
-                place: sheet.method_html(method, EXPLAINERS[method].title, "not computed")
+                place: _waiting_html(method, "not computed")
                 for method, place in self._places.methods.items()
                 if method not in session.results and method not in session.problems
             },
         }
 
     def packed(self, session: Session) -> Any:
-        """The zip with what there is by now, its pictures in the colours now chosen."""
-        if not session.results:
+        """The zip with what there is by now, its pictures in the colours now chosen.
+
+        A comparison that runs packs its own at its end, so that none of the last stands beside its verdict.
+        """
+        if not session.idle or not session.results:
             return gr.skip()
+        run, zipped = session.run, self._zip(session)
+        return zipped if session.idle and session.run == run else gr.skip()
+
+    def _zip(self, session: Session) -> gr.DownloadButton:
         path = write_zip(session, self._places.download.GRADIO_CACHE)
         return gr.DownloadButton(value=path, interactive=path is not None)
 
     # Looking ------------------------------------------------------------------------------------------------
 
-    def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, str]:
+    def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, Any]:
         """Decides anew at another threshold; nothing is computed again."""
+        asked = session.asked
+        # It may have been moved on the scale of the pair before.
+        if session.verification is None or int(event.run) != session.run:
+            return session, gr.skip()
         session.threshold = min(max(float(event.threshold), 0.0), 2.0)
-        if session.verification is None:
-            return session, sheet.empty_verdict_html()
         words = sheet.verdict_html(session.verification, session.calibration, session.threshold)
-        return session, words
+        return session, sheet.result_html(words, asked)
 
     def methods_chosen(self, session: Session, methods: list[str]) -> dict[Any, Any]:
         """Makes room for the methods that will be asked for, and keeps what there is of those before."""
@@ -428,15 +474,16 @@ class Handlers:
 
     def place_asked(self, session: Session, event: gr.EventData) -> str:
         """Says what the maps tell of a place that was clicked on."""
-        letter = "A" if event.side == "A" else "B"
+        letter, asked = "A" if event.side == "A" else "B", session.asked
         shown = [
             (result.title, sheet.chosen_view(result, session.views.get(method)))
             for method, result in session.results.items()
         ]
-        return sheet.answer_html(letter, float(event.x), float(event.y), shown)
+        return sheet.result_html(sheet.answer_html(letter, float(event.x), float(event.y), shown), asked)
 
     def _method(self, session: Session, method: str) -> str:
-        return sheet.method_html(
+        asked = session.asked
+        drawn = sheet.method_html(
             method,
             EXPLAINERS[method].title,
             "",
@@ -446,6 +493,7 @@ class Handlers:
             session.look,
             problem=session.problems.get(method),
         )
+        return sheet.result_html(drawn, asked)
 
     # Models and leaving -------------------------------------------------------------------------------------
 
@@ -470,31 +518,31 @@ class Handlers:
         offered = gr.Dropdown(choices=[_OWN_CALIBRATION, *choices])
         if session.verification is not None:
             return line, timer, offered, gr.skip()
-        return line, timer, offered, sheet.scale_html(self._service.verifier(choice).calibration)
+        curves = sheet.scale_html(self._service.verifier(choice).calibration)
+        return line, timer, offered, sheet.result_html(curves)
 
     def deleted(self, session: Session) -> dict[Any, Any]:
         """Forgets the visitor's photos and all that was made of them."""
-        session.deleting = True
-        session.stop()
+        session.stop(deleting=True)
         cleared = self._cleared(session)
         session.clear()
-        return {**cleared, **dict.fromkeys(self._places.photos.values())}
+        return {
+            **cleared,
+            **{place: sheet.found_html(letter) for letter, place in self._places.found.items()},
+            **dict.fromkeys(self._places.photos.values()),
+        }
 
     def _cleared(self, session: Session) -> dict[Any, Any]:
         """The page without a visitor's photos and results; keeps which data set's distances it shows."""
         places = self._places
         return {
             places.session: session,
-            **{place: sheet.found_html(letter) for letter, place in places.found.items()},
             places.progress: sheet.progress_html("photos and results are deleted", 1),
-            places.verdict: sheet.empty_verdict_html(),
-            places.scale: sheet.scale_html(session.calibration),
-            places.aligned: sheet.aligned_html(),
-            **{
-                place: sheet.method_html(method, EXPLAINERS[method].title, WAITING)
-                for method, place in places.methods.items()
-            },
-            places.answer: sheet.empty_answer_html(),
+            places.verdict: sheet.result_html(sheet.empty_verdict_html()),
+            places.scale: sheet.result_html(sheet.scale_html(session.calibration)),
+            places.aligned: sheet.result_html(sheet.aligned_html()),
+            **{place: _waiting_html(method, WAITING) for method, place in places.methods.items()},
+            places.answer: sheet.result_html(sheet.empty_answer_html()),
             places.stop: gr.Button(interactive=False),
             places.download: gr.DownloadButton(value=None, interactive=False),
             places.command: "",
@@ -503,7 +551,7 @@ class Handlers:
     def left(self, request: gr.Request) -> None:
         """Forgets a visitor whose page was closed."""
         if session := self._sessions.pop(request.session_hash or "", None):
-            session.stop()
+            session.stop(deleting=True)
             session.clear()
 
     def _remember(self, session: Session, request: gr.Request) -> None:
@@ -514,6 +562,11 @@ class Handlers:
 def visibility(shown: bool) -> bool | Literal["hidden"]:
     """What Gradio is to be told of a place: hidden rather than left out, so that its script lives on."""
     return shown or "hidden"
+
+
+def _waiting_html(method: str, waiting: str) -> str:
+    """A method's place while it has no map."""
+    return sheet.result_html(sheet.method_html(method, EXPLAINERS[method].title, waiting))
 
 
 def _in_work_order(methods: Sequence[str]) -> list[str]:

@@ -14,7 +14,8 @@ PICK_FACE = (
     _FOLLOW_RADIOS
     + """
 element.addEventListener('change', event => {
-  if (event.target.type === 'radio') trigger('select', {index: event.target.value});
+  if (event.target.type !== 'radio') return;
+  trigger('select', {index: event.target.value, search: event.target.closest('.found').dataset.search});
 });
 """
 )
@@ -59,7 +60,8 @@ const follow = input => {
 const tell = input => {
   follow(input);
   clearTimeout(due);
-  due = setTimeout(() => trigger('input', {threshold: input.value}), 60);
+  const {run} = input.dataset;
+  due = setTimeout(() => trigger('input', {threshold: input.value, run}), 60);
 };
 element.addEventListener('input', event => {
   if (event.target.matches('.threshold')) tell(event.target);
@@ -76,4 +78,63 @@ watch('value', () => {
   input.value = input.getAttribute('value');
   follow(input);
 });
+"""
+
+# The presses of Compare are counted here, and noted is what stood on the page at each; the server labels what
+# it finds with the press. So whatever comes, in whatever order, the page knows what it is of: of several
+# presses with the same photos and settings, each will do.
+_NOTE_STANDING = """
+  const standing = JSON.stringify(
+    values.map(value => value?.path ?? (Array.isArray(value) ? [...value].sort() : value)));
+  const stood = window.stoodAtPress ??= [];
+  window.standing = standing;
+  document.dispatchEvent(new Event('standing'));
+"""
+
+# Given are the photos and the settings that bear on the numbers; the answer is the last press with these, 0
+# where there is none.
+STANDING = f"(...values) => {{{_NOTE_STANDING} return stood.lastIndexOf(standing) + 1; }}"
+
+# As `STANDING`, for a press.
+PRESSED = f"(...values) => {{{_NOTE_STANDING} return stood.push(standing); }}"
+
+# What Compare hands over may be newer than the press: then it is of none.
+COMPARE = f"""(session, first, second, model, calibration, precision, methods, ...rest) => {{
+  const occlusion = rest.slice(0, -1);
+  const values = [first, second, model, calibration, precision, ...occlusion];
+  {_NOTE_STANDING}
+  const press = stood.lastIndexOf(standing) + 1 || -1;
+  return [session, ...values.slice(0, 5), methods, ...occlusion, press];
+}}"""
+
+# Before it is painted, every part of the result that is not of the photos, faces and settings that stand on
+# the page is out of use, and so are the zip and the command.
+MARK_STALE = """
+const note = element.querySelector('.stale');
+const photos = standing => JSON.stringify(JSON.parse(standing ?? '[]').slice(0, 2));
+const pickedNow = () => [...document.querySelectorAll('.photo')].map(photo =>
+  photo.querySelector('.unusable') ? 'none' : photo.querySelector('.found input:checked')?.value ?? '0');
+const mark = () => {
+  const picked = pickedNow().join(' ');
+  let words = '';
+  for (const result of document.querySelectorAll('.result')) {
+    const {of, picked: faces} = result.dataset;
+    const stood = window.stoodAtPress?.[of - 1];
+    const stale = of !== undefined && (stood !== window.standing || faces !== picked);
+    result.toggleAttribute('inert', stale);
+    if (stale) {
+      const same = stood && photos(stood) === photos(window.standing) && faces === picked;
+      words = same ? note.dataset.settings : note.dataset.photos;
+    }
+  }
+  document.querySelector('.keep').toggleAttribute('inert', words !== '');
+  if (note.textContent !== words) note.textContent = words;
+};
+new MutationObserver(mark).observe(document.body, {
+  subtree: true, childList: true, attributes: true,
+  attributeFilter: ['data-of', 'data-picked', 'checked', 'inert'],
+});
+document.addEventListener('standing', mark);
+document.addEventListener('change', mark);
+mark();
 """

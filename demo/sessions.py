@@ -39,17 +39,21 @@ class Look:
     strength: float = 1.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class FoundFaces:
     """A photo that was looked at for faces.
 
     Attributes:
         photo: The visitor's file.
         faces: Those that can be picked, largest first.
+        search: The number of the visitor's search that found them: the page may still show those of the last.
+        picked: Which of them counts.
     """
 
     photo: UploadedPhoto
     faces: tuple[AlignedFace, ...]
+    search: int = 0
+    picked: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,32 @@ class Asked:
         methods: Keys of `EXPLAINERS`.
         paths: Of both photos, as a command line would name them.
         occlusion: Settings of occlusion, where they are not x-Face's.
+        press: The number of the press of Compare.
+        picked: Of each photo, which of its faces was compared.
     """
 
     choice: Choice = field(default_factory=Choice)
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     occlusion: Mapping[str, Any] = field(default_factory=dict)
+    press: int = 0
+    picked: tuple[int, ...] = ()
+
+
+class Running:
+    """A comparison, and what ends it: its own, so that nothing that is meant for it ends the next.
+
+    Attributes:
+        press: The number of the press of Compare that began it; 0 where no page did.
+        stopped: Whether the visitor wants no more of it.
+        deleting: Whether that is as all is to be deleted.
+        ended: Set once it has ended.
+    """
+
+    def __init__(self, press: int = 0) -> None:
+        self.press = press
+        self.stopped = self.deleting = False
+        self.ended = threading.Event()
 
 
 class Session:
@@ -76,7 +100,7 @@ class Session:
 
     Attributes:
         found: By photo, its faces.
-        picked: By photo, which of its faces counts.
+        searches: How many photos were looked at for faces.
         verifier: What gave the verdict.
         verification: The verdict.
         results: By method, the last step of its explanation.
@@ -88,16 +112,16 @@ class Session:
         look: How maps are drawn.
         agreed: Whether the visitor has agreed to photos being handled on the server.
         files: Files on disk that show the visitor's photos or were made of them.
-        stopping: Set where the visitor wants no more of a comparison that is running.
-        deleting: Whether that is as all is to be deleted.
-        idle: Set while no comparison is running.
+        standing: The number of the press of Compare that asked for the photos, faces and settings that stand
+            on the page now; 0 where none did, so that no comparison that runs is of them.
+        running: The comparison that runs, or ran last.
         working: Held while faces are looked for or files are written, so that no photo is searched twice and
             nothing is written after all was deleted.
     """
 
     def __init__(self) -> None:
         self.found: dict[Letter, FoundFaces] = {}
-        self.picked: dict[Letter, int] = {}
+        self.searches = 0
         self.verifier: Verifier | None = None
         self.verification: Verification | None = None
         self.results: dict[str, MethodResult] = {}
@@ -109,10 +133,9 @@ class Session:
         self.look = Look()
         self.agreed = False
         self.files: set[Path] = set()
-        self.stopping = threading.Event()
-        self.deleting = False
-        self.idle = threading.Event()
-        self.idle.set()
+        self.standing = 0
+        self.running = Running()
+        self.running.ended.set()
         self.working = threading.RLock()
         self._embeddings: OccludedEmbeddings | None = None
 
@@ -141,29 +164,49 @@ class Session:
 
     def begin(self, verifier: Verifier, verification: Verification, asked: Asked) -> None:
         """Takes a new verdict, and drops the maps of the last one."""
-        self.verifier, self.verification, self.asked = verifier, verification, asked
-        self.results, self.problems = {}, {}
-        self.threshold = None
-        self.run += 1
+        with self.working:
+            # What it was asked with comes last, and who draws a part reads it first: other threads may label
+            # something new as old, but never something old as new.
+            self.results, self.problems = {}, {}
+            self.verifier, self.verification = verifier, verification
+            self.threshold = None
+            self.run += 1
+            self.asked = asked
 
-    def start(self) -> None:
-        """Notes that a comparison is running; `idle` is to be set at its end."""
-        self.stopping.clear()
-        self.deleting = False
-        self.idle.clear()
+    @property
+    def idle(self) -> bool:
+        """Whether no comparison is running."""
+        return self.running.ended.is_set()
 
-    def stop(self, seconds: float = _LONGEST_STEP) -> None:
-        """Ends a comparison that is running, and waits until it has ended, so many seconds at most."""
-        self.stopping.set()
-        self.idle.wait(seconds)
+    def start(self, press: int) -> Running:
+        """Notes that a comparison is running; `ended` is to be set at its end."""
+        self.running = Running(press)
+        return self.running
+
+    def ends(self, running: Running) -> bool:
+        """Whether a comparison is to end: it was stopped, or is not of what stands on the page now."""
+        return running.stopped or running.press != self.standing
+
+    def stop(self, seconds: float = _LONGEST_STEP, *, deleting: bool = False) -> None:
+        """Ends a comparison that is running, and waits until it has ended.
+
+        Args:
+            seconds: How long at most.
+            deleting: Whether all is to be deleted: then one that waits in line does not begin either.
+        """
+        running = self.running
+        if deleting:
+            running.deleting, self.standing = True, 0
+        running.stopped = True
+        running.ended.wait(seconds)
 
     def clear(self) -> None:
         """Forgets all, and deletes the visitor's files; what was chosen to see stays."""
         with self.working:
             self.found.clear()
-            self.picked.clear()
             self.verifier = self.verification = self.threshold = None
             self.results, self.problems = {}, {}
+            self.asked = Asked()
             if self._embeddings is not None:
                 self._embeddings.clear()
             for file in list(self.files):

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from demo.service import dataset_name
-from demo.sessions import LETTERS, Letter, Look
+from demo.sessions import LETTERS, Asked, Letter, Look
 from xfv_demo.assets import assets_folder
 from xfv_demo.calibration import Calibration
 from xfv_demo.evaluation.metrics import largest_rate, wilson_interval
@@ -135,6 +135,31 @@ def _example_face(name: str) -> str:
         return png_data_uri(
             np.asarray(photo.convert("RGB").resize((112, 112), box=(left, top, right, bottom)))
         )
+
+
+# What was compared with what -------------------------------------------------------------------------------
+
+# Said once what was compared is no longer what stands above it; which, the browser decides.
+STALE = (
+    '<p class="stale" role="status" data-photos="photos changed: compare again" '
+    'data-settings="settings changed: compare again"></p>'
+)
+
+
+def result_html(piece: str, asked: Asked | None = None) -> str:
+    """A part of the result, labelled with what it is of.
+
+    The page greys it while other photos, faces or settings stand above it, whenever and however late it came;
+    see `scripts.MARK_STALE`.
+
+    Args:
+        piece: The part, as HTML.
+        asked: What it was asked for with; None, or with no press of Compare, where it is of no photos.
+    """
+    label = ""
+    if asked and asked.press:
+        label = f' data-of="{asked.press}" data-picked="{" ".join(map(str, asked.picked))}"'
+    return f'<div class="result"{label}>{piece}</div>'
 
 
 # The verdict ------------------------------------------------------------------------------------------------
@@ -362,13 +387,14 @@ def _scale_in_words(calibration: Calibration | None, verification: Verification 
 # The faces --------------------------------------------------------------------------------------------------
 
 
-def found_html(letter: Letter, faces: Sequence[AlignedFace] = (), picked: int = 0) -> str:
+def found_html(letter: Letter, faces: Sequence[AlignedFace] = (), picked: int = 0, *, search: int = 0) -> str:
     """The faces found in a photo, of which one can be picked.
 
     Args:
         letter: The photo's.
         faces: Those found, largest first; none before a photo was looked at.
         picked: Which of them counts.
+        search: The number of the search that found them.
     """
     if not faces:
         return f'<div class="found empty">Faces found in photo {letter} will stand here.</div>'
@@ -386,7 +412,7 @@ def found_html(letter: Letter, faces: Sequence[AlignedFace] = (), picked: int = 
             f'<img src="{picture}" alt="Face {index + 1} in photo {letter}" width="56" height="56">'
             f"{'' if single else f'<span>{index + 1}</span>'}</label>"
         )
-    return f'<fieldset class="found">{words}{"".join(options)}</fieldset>'
+    return f'<fieldset class="found" data-search="{search}">{words}{"".join(options)}</fieldset>'
 
 
 def unusable_html(problem: str) -> str:

@@ -377,7 +377,6 @@ def with_pair(verifier, verification, folder):
         path.parent.mkdir()
         path.write_bytes(b"a photo")
         session.found[letter] = FoundFaces(UploadedPhoto(str(path), face.name), (face,))
-        session.picked[letter] = 0
         session.files.add(path)
     session.begin(
         verifier,
@@ -571,11 +570,10 @@ def test_a_comparison_says_itself_that_it_was_ended(embedder, detector, examples
         SimpleNamespace(session_hash=None),
     )  # fmt: skip
     next(update for update in running if moment in said(update.get(places.progress, "")))
-    assert not session.idle.is_set()
-    session.deleting = deleting
-    session.stop(0)
+    assert not session.idle
+    session.stop(0, deleting=deleting)
     (last,) = running
-    assert session.idle.is_set()
+    assert session.idle
     assert not last[places.stop].interactive
     line = said(last[places.progress])
     if deleting:
