@@ -18,7 +18,6 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 from demo import sheet
-from demo.cautions import cautions
 from demo.handlers import (
     Handlers,
     Places,
@@ -196,18 +195,23 @@ def test_rates_in_words(calibration):
     assert "fewer than 1 in 17" in sheet.rates_in_words(calibration, 0.1)
 
 
-def test_a_face_below_the_sets_reach_is_cautioned(calibration):
-    from xfv_demo.alignment import ARCFACE_TEMPLATE
+def test_what_a_face_lacks_is_a_caution_and_stands_once(calibration):
+    caution = 'the face in "b.jpg" is small; error rates and confidence were measured on better photos'
+    verification = verdict_of(0.43, cautions=(caution,), notices=(caution, "turned by 90 degrees"))
+    words = said(sheet.verdict_html(verification, calibration))
+    assert words.count("is small") == 1
+    assert f"Caution: {caution}." in words
+    assert "Turned by 90 degrees." in words
+    assert "97.3 %" in words
 
-    small = one_face(landmarks=0.5 * ARCFACE_TEMPLATE)
-    assert [reason.partition(" ")[0] for reason in cautions(small)] == ["small"]
-    assert cautions(one_face(aligned=np.full((112, 112, 3), 0.5, np.float32))) == ("blurred",)
-    turned = 3 * ARCFACE_TEMPLATE.copy()
-    turned[2] += [60, 0]
-    assert "turned" in cautions(one_face(landmarks=turned))[0]
-    assert cautions(one_face()) == ()
-    words = said(sheet.verdict_html(replace(verdict_of(0.43), reference=small), calibration))
-    assert "Caution: the face in photo B is small" in words
+
+def test_a_withheld_confidence_is_no_matter_of_the_model(calibration):
+    verification = verdict_of(0.43, confidence=None, confidence_withheld='the face in "b.jpg" is blurred')
+    words = said(sheet.verdict_html(verification, calibration))
+    assert "no confidence can be given" in words
+    assert "not calibrated" not in words
+    assert "%" not in words.partition("Distance")[0]
+    assert "Confidence holds" not in words
 
 
 def test_the_pair_stands_at_its_place_on_the_scale(calibration):

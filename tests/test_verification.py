@@ -3,6 +3,7 @@
 import dataclasses
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -219,3 +220,74 @@ def test_a_lossy_copy_is_the_same_person(verifier, photos):
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=40)
     assert verifier.verify(photos["obama2"], buffer.getvalue()).distance < 0.2
+
+
+class AtOneTenth:
+    """A calibration that is sure of all."""
+
+    threshold = 0.1
+    dataset = "paper"
+    model_sha256 = None
+    method = "paper"
+    largest_confidence = 0.999
+
+    def confidence(self, distance):
+        return 0.999
+
+
+def textured(tint, blur=1.0):
+    """A photo on the template with detail in it, whose mean colour is `tint`."""
+    noise = cv2.GaussianBlur(np.random.default_rng(0).standard_normal((112, 112)), (0, 0), blur)
+    noise = 40 * noise / noise.std()
+    return np.clip(np.array(tint) + noise[..., None], 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def sure():
+    return Verifier(MeanColour(), AtOneTenth(), detector=TemplateFaces(1))
+
+
+def test_a_good_pair_gets_its_confidence(sure):
+    verification = sure.verify(textured((180, 60, 60)), textured((60, 60, 180)))
+    assert verification.confidence == 0.999
+    assert verification.cautions == ()
+    assert verification.confidence_withheld is None
+
+
+def test_a_blurred_face_gets_none_and_the_reason_everywhere(sure):
+    verification = sure.verify(textured((180, 60, 60)), textured((180, 60, 60), blur=8))
+    assert verification.same_person
+    assert verification.confidence is None
+    assert verification.confidence_withheld == 'the face in "reference" is blurred'
+    (caution,) = verification.cautions
+    assert caution.startswith('no confidence is given, for the face in "reference" is blurred')
+    assert caution in verification.notices
+    document = verification.to_dict()
+    assert document["confidence"] is None
+    assert document["confidence_withheld"] == verification.confidence_withheld
+    assert caution in document["notices"]
+
+
+def test_photos_of_one_name_are_told_apart(sure, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(textured((180, 60, 60), blur=8)).save(tmp_path / "one" / "me.png")
+    Image.fromarray(textured((180, 60, 60))).save(tmp_path / "two" / "me.png")
+    verification = sure.verify(tmp_path / "one" / "me.png", tmp_path / "two" / "me.png")
+    assert verification.confidence_withheld == 'the face in "me.png" (first photo) is blurred'
+
+
+def test_what_the_model_takes_for_nobody_gets_no_confidence(sure):
+    """The mean colour of noise is grey, and so is that of the first photo."""
+    verification = sure.verify(textured((120, 120, 120)), textured((180, 60, 60)))
+    assert verification.confidence is None
+    assert verification.confidence_withheld == (
+        'the face in "probe" is to the model much like a picture without a face'
+    )
+
+
+def test_without_a_calibration_nothing_is_withheld_but_the_caution_stays():
+    verifier = Verifier(MeanColour(), detector=TemplateFaces(1))
+    verification = verifier.verify(textured((180, 60, 60), blur=8), textured((60, 60, 180)))
+    assert verification.confidence_withheld is None
+    assert any('the face in "probe" is blurred' in caution for caution in verification.cautions)
