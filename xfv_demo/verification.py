@@ -269,8 +269,8 @@ class Verifier:
             probe=probe,
             reference=reference,
             notices=(
-                *told,
                 *self._notices(probe, reference),
+                *told,
                 *self._notices_of_choices(probe, reference, confidence, pairs_compared),
             ),
             cautions=told,
@@ -318,14 +318,18 @@ class Verifier:
         return bool(cosine_distance(embedding, nobody) < self.calibration.threshold)
 
     def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
-        """How often such a decision is right; `Verifier` and `compare_most_alike` say how it is counted."""
+        """How often such a decision is right; `Verifier` and `compare_most_alike` say how it is counted.
+
+        No surer, either way, than the calibration's pairs can carry.
+        """
         if self.calibration is None:
             return None
+        largest = self.calibration.largest_confidence
         counted = pairs_compared if same_person else 1
         if self.threshold is None and counted == 1:
-            return float(self.calibration.confidence(distance))
+            return min(float(self.calibration.confidence(distance)), largest)
         probability = self.calibration.probability_of_closest(distance, counted)
-        return probability if same_person else 1 - probability
+        return min(max(probability if same_person else 1 - probability, 1 - largest), largest)
 
     def _notices_of_choices(
         self, probe: AlignedFace, reference: AlignedFace, confidence: float | None, pairs_compared: int
