@@ -68,7 +68,7 @@ _SATURATION = _Bounds(0.2, 0.35)
 _NOISE = _Bounds(2500, 5000)
 _INSIDE = _Bounds(0.99, 0.92)
 _MISFIT = _Bounds(6.5, 9)
-_SPREAD = _Bounds(0.055, 0.065)
+_SPREAD = _Bounds(0.06, 0.07)
 _CERTAINTY = _Bounds(4, 3.3)
 _TURN_MARGIN = _Bounds(3, 1.5)
 # Below this mean grey level, a face without contrast is called dark.
