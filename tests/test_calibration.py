@@ -596,7 +596,7 @@ def test_importing_brings_neither_tensorflow_nor_gradio():
 class TestTheClosestOfSeveralPairs:
     """Of n pairs to choose from, a false match comes n times as often: the odds are divided by n."""
 
-    # P(genuine | d) = 1 / (1 + exp(10 (d - 0.5))): odds of e at 0.4.
+    # P(genuine | d) = 1 / (1 + exp(10 (d - 0.5))): odds of e at 0.4, which ten pairs of each class carry.
     CALIBRATION = made(LogisticCalibrator(slope=10.0, intercept=5.0, bound=0.001), 0.5)
 
     def test_by_hand(self):
@@ -611,11 +611,13 @@ class TestTheClosestOfSeveralPairs:
         assert 0 < more < fewer <= self.CALIBRATION.probability(distance)
 
     def test_certainty_is_no_match_for_the_number_of_pairs(self):
-        """x-Face may say 1; ten pairs of each class carry odds of 11."""
+        """x-Face may say 1; ten pairs of each class carry 0.05 ** (1 / 10)."""
         certain = made(XFaceCalibrator(a=1.0, x0=0.5, k=-1000.0, b=0.0), 0.5)
+        carried = 0.05**0.1
+        odds = carried / (1 - carried)
         assert certain.probability(0.1) == 1
-        assert certain.probability_of_closest(0.1, 1) == pytest.approx(11 / 12)
-        assert certain.probability_of_closest(0.1, 11) == pytest.approx(0.5)
+        assert certain.probability_of_closest(0.1, 1) == pytest.approx(carried, abs=1e-6)
+        assert certain.probability_of_closest(0.1, 11) == pytest.approx(odds / (11 + odds), abs=1e-6)
 
     @pytest.mark.parametrize("pairs", [0, -1])
     def test_none_of_no_pairs(self, pairs):

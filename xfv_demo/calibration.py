@@ -444,16 +444,15 @@ class Calibration:
             pairs: Of how many pairs it is the closest, at least 1.
 
         Returns:
-            A number in [0, 1), held below 1 - 1 / (n + 2), n pairs of the calibration's smaller class, before
-            the division: x-Face's certainty would otherwise outlast any number of pairs.
+            A number in [0, 1), held to `largest_confidence` before the division: x-Face's certainty would
+            otherwise outlast any number of pairs.
 
         Raises:
             CalibrationError: If the distance is not a number in [0, 2], or there is no pair.
         """
         if pairs < 1:
             raise CalibrationError(f"the closest of {pairs} pairs is none")
-        most = 1 - 1 / (min(self.genuine_pairs, self.impostor_pairs) + 2)
-        probability = min(self.probability(distance), most)
+        probability = min(self.probability(distance), self.largest_confidence)
         return probability / (probability + pairs * (1 - probability))
 
     @overload
