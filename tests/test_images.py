@@ -11,6 +11,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import fuzz_images
 import numpy as np
 import pillow_heif
 import pytest
@@ -1038,6 +1039,16 @@ def assert_read_or_refused(data):
             return
     assert message.isprintable()
     assert message.startswith('"mangled" ')
+
+
+def test_some_of_the_photos_of_the_long_run():
+    """`python tests/fuzz_images.py` reads a hundred thousand."""
+    whole = fuzz_images.corpus()
+    assert [fuzz_images.fault(content) for content in whole] == [None] * len(whole)
+    for content in whole:
+        read_photo(content)
+    faults = {number: fuzz_images.fault(fuzz_images.mangled(whole, number)) for number in range(400)}
+    assert not {number: told for number, told in faults.items() if told}
 
 
 @QUIET

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import pickle
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from xfv_demo import Verifier
 from xfv_demo.alignment import ARCFACE_TEMPLATE
 from xfv_demo.calibration import Calibration
 from xfv_demo.calibrators import CALIBRATORS
-from xfv_demo.errors import FaceNotFoundError, ImageError
+from xfv_demo.errors import FaceNotFoundError, ImageError, ModelError
 from xfv_demo.types import Face
 from xfv_demo.verification import PROVISIONAL_THRESHOLD
 
@@ -101,6 +102,45 @@ def test_distance_on_paper(first, second, distance, same):
     assert verification.distance == pytest.approx(distance, abs=1e-3)
     assert verification.same_person is same
     assert verification.model == "MeanColour"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.full((2, 8), np.nan, np.float32), "not finite"),
+        (np.full((2, 8), np.inf), "not finite"),
+        (np.zeros((2, 8)), "no direction"),
+        (np.ones((1, 8)), "(1, 8) for 2 faces"),
+        (np.ones((2, 1, 1, 8)), "(2, 1, 1, 8) for 2 faces"),
+        ("embedding", "no array of numbers"),
+    ],
+)
+def test_an_own_embedder_that_gives_no_embedding_is_told_so(given, words):
+    class Own:
+        def embed(self, images):
+            return given
+
+    with pytest.raises(ModelError) as caught:
+        Verifier(Own(), detector=TemplateFaces(1)).verify(plain(200), plain(100))
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", [list, np.float64, np.float16, lambda values: 1e30 * values])
+def test_an_own_embedder_may_give_any_numbers(kind):
+    class Own:
+        def embed(self, images):
+            means = images.mean(axis=(1, 2))
+            return means.tolist() if kind is list else kind(means)
+
+    verification = Verifier(Own(), detector=TemplateFaces(1)).verify(plain((30, 40, 0)), plain((40, 30, 0)))
+    assert verification.distance == pytest.approx(0.04, abs=1e-3)
+
+
+def test_a_pickled_verifier_gives_the_same(verifier, examples):
+    again = pickle.loads(pickle.dumps(verifier))
+    paths = examples / "obama.jpg", examples / "obama2.jpg"
+    assert again.verify(*paths).distance == pytest.approx(verifier.verify(*paths).distance, abs=1e-6)
 
 
 def test_the_threshold_itself_is_not_the_same_person():
