@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import math
 import shlex
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import gradio as gr
 import numpy as np
 
-from demo import sheet
+from demo import sheet, uploads
 from demo.photo_input import UploadedPhoto
 from demo.service import Choice, VerificationService, dataset_name
 from demo.sessions import Asked, FoundFaces, Letter, Look, Session, Shown
@@ -153,7 +154,7 @@ class Handlers:
 
         def pick(session: Session, event: gr.EventData) -> Session:
             found = session.found.get(letter)
-            index = int(event.index)
+            index = int(_number_of(event, "index"))
             if found and 0 <= index < len(found.faces):
                 session.picked[letter] = index
             return session
@@ -168,7 +169,7 @@ class Handlers:
 
     def example(self, event: gr.EventData) -> tuple[str, str]:
         """The photos of an example pair."""
-        _, first, second = EXAMPLE_PAIRS[int(event.index)]
+        _, first, second = EXAMPLE_PAIRS[int(_number_of(event, "index", len(EXAMPLE_PAIRS) - 1))]
         return str(EXAMPLES / first), str(EXAMPLES / second)
 
     def _find(self, session: Session, letter: Letter, photo: UploadedPhoto) -> FoundFaces:
@@ -176,6 +177,7 @@ class Handlers:
         with session.working:
             known = session.found.get(letter)
             if known and known.photo == photo:
+                uploads.touch(photo.path)
                 return known
             if Path(photo.path).parent != EXAMPLES:
                 session.files.add(Path(photo.path))
@@ -386,14 +388,18 @@ class Handlers:
         """The zip with what there is by now, its pictures in the colours now chosen."""
         if not session.results:
             return gr.skip()
-        path = write_zip(session, self._places.download.GRADIO_CACHE)
+        try:
+            path = write_zip(session, str(uploads.new_folder()))
+        except XfvError as error:
+            gr.Warning(str(error))
+            return gr.DownloadButton(value=None, interactive=False)
         return gr.DownloadButton(value=path, interactive=path is not None)
 
     # Looking ------------------------------------------------------------------------------------------------
 
     def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, str]:
         """Decides anew at another threshold; nothing is computed again."""
-        session.threshold = min(max(float(event.threshold), 0.0), 2.0)
+        session.threshold = _number_of(event, "threshold", 2)
         if session.verification is None:
             return session, sheet.empty_verdict_html()
         words = sheet.verdict_html(session.verification, session.calibration, session.threshold)
@@ -411,7 +417,7 @@ class Handlers:
         """What shows another view of a method's maps."""
 
         def choose(session: Session, event: gr.EventData) -> tuple[Session, str]:
-            session.views[method] = str(event.view)
+            session.views[method] = str(_told(event, "view"))
             return session, self._method(session, method)
 
         return choose
@@ -428,12 +434,12 @@ class Handlers:
 
     def place_asked(self, session: Session, event: gr.EventData) -> str:
         """Says what the maps tell of a place that was clicked on."""
-        letter = "A" if event.side == "A" else "B"
+        letter: Letter = "A" if _told(event, "side") == "A" else "B"
         shown = [
             (result.title, sheet.chosen_view(result, session.views.get(method)))
             for method, result in session.results.items()
         ]
-        return sheet.answer_html(letter, float(event.x), float(event.y), shown)
+        return sheet.answer_html(letter, _number_of(event, "x", 1), _number_of(event, "y", 1), shown)
 
     def _method(self, session: Session, method: str) -> str:
         return sheet.method_html(
@@ -664,6 +670,25 @@ def _naming(letter: Letter) -> Iterator[None]:
         yield
     except XfvError as error:
         raise XfvError(f"photo {letter}: {error}") from error
+
+
+def _told(event: gr.EventData, name: str) -> Any:
+    """What the page tells with an event; programs that call by themselves may tell anything."""
+    try:
+        return getattr(event, name)
+    except (AttributeError, TypeError) as error:
+        raise gr.Error(f"this call needs event_data with {name}", print_exception=False) from error
+
+
+def _number_of(event: gr.EventData, name: str, most: float = math.inf) -> float:
+    """A number that the page tells with an event, moved into [0, most]."""
+    try:
+        number = float(_told(event, name))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise gr.Error(f"{name} in event_data must be a number", print_exception=False)
+    return min(max(number, 0.0), most)
 
 
 def _page_error(line: str) -> gr.Error:
