@@ -146,6 +146,9 @@ class Gate:
             await self._upload(scope, receive, page, answer.send)
             return None
         elif method == "POST":
+            # What a form on another web page can send is none.
+            if Headers(scope=scope).get("content-type", "").partition(";")[0] != "application/json":
+                raise Refused(415, "a call must be sent as application/json")
             given = read_object(await _body(receive, _LONGEST_CALL))
             return _replay(_handed_on(page, kind, name, given), receive)
         else:
