@@ -77,7 +77,9 @@ def checked_call(page: gr.Blocks, given: Mapping[str, Any], name: str | None = N
     index = _index(page, given.get("fn_index") if name is None else name)
     call = page.fns[index]
     inputs = _of_session(page, session, call.inputs)
-    data, event, trigger = given.get("data"), given.get("event_data"), given.get("trigger_id")
+    data, trigger = given.get("data"), given.get("trigger_id")
+    # With others Gradio's page sends what it likes.
+    event = given.get("event_data") if call.collects_event_data else None
     if not isinstance(data, list):
         raise Refused(400, "data must be a list with one value for each argument")
     if len(data) == sum(not isinstance(block, gr.State) for block in inputs):

@@ -119,6 +119,7 @@ class Gate:
                 await self._inner(scope, checked, answer.send)
         except Refused as refused:
             # As programs are told by Gradio, and as the page is.
+            answer.reason = refused.line
             told = {"error": refused.line, "detail": refused.line}
             await JSONResponse(told, refused.status)(scope, receive, answer.send)
         except ClientDisconnect:
@@ -245,6 +246,8 @@ class _Answer:
         self._send = send
         self._policy = policy
         self._held: Message | None = None
+        # Why it is refused, where that is known.
+        self.reason: str | None = None
 
     async def send(self, message: Message) -> None:
         """As ASGI has it."""
@@ -274,7 +277,7 @@ class _Answer:
 
     def _note(self, status: int) -> None:
         if 400 <= status < 500 or status in (503, 507):
-            _log.warning("%s was refused: %d", _shown(self._scope), status)
+            _log.warning("%s was refused: %s", _shown(self._scope), self.reason or status)
 
 
 def _handed_on(page: gr.Blocks, kind: str, name: str, given: dict[str, Any]) -> dict[str, Any]:
