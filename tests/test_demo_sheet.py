@@ -406,7 +406,9 @@ def test_the_command_names_what_was_chosen(explained, tmp_path):
     assert "report.json" in command_line(session).splitlines()[1]
 
 
-def test_a_session_forgets_all(explained, tmp_path):
+def test_a_session_forgets_all(explained, tmp_path, monkeypatch):
+    # Nothing else is deleted but what lies in the upload folder.
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     verifier, verification, results = explained
     session = with_pair(verifier, verification, tmp_path)
     session.results = dict(results)

@@ -42,8 +42,8 @@ _SURE_MARGIN = 0.5
 # left or turned wrongly, of 1,200 upright ones none is turned.
 _TURN_MARGIN = 1.0
 # What is less certain than the first number is no face; nor is what is less certain than the second and
-# either tiny or without steady landmarks. Of 1,000 faceless crops of scikit-image's pictures, 50 have finds in
-# one turn or another, most of 20 to 30 pixels; this leaves none of them, and all of LFW's faces.
+# either tiny or without steady landmarks. Of 1,000 faceless crops of scikit-image's pictures, 50 have finds
+# in one turn or another, most of 20 to 30 pixels; this leaves none of them, and all of LFW's faces.
 _LEAST_CERTAINTY, _LEAST_CERTAINTY_OF_DOUBTFUL = 1.0, 2.2
 _TINY_SIDE = 40.0  # pixels
 _LARGEST_SPREAD = 0.1
