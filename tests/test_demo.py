@@ -181,6 +181,48 @@ def count_updates(page):
     )
 
 
+def stale_parts(page):
+    """By part of the result that shows something, whether it is greyed and out of use."""
+    return page.evaluate(
+        """() => Object.fromEntries(
+          ['.verdict:not(.empty)', '.scale:has(.pair-line)', '.faces:has(img)',
+           '[data-method]:has(img[data-side])', '.answer:not(.empty)', '.keep']
+          .flatMap(name => [...document.querySelectorAll(name)]
+            .map((part, number) => [`${name} ${number}`, part.closest('[inert]') !== null])))"""
+    )
+
+
+def assert_stale(page, what):
+    """Photos or settings have changed, and no part of the result stands there as if it were of them."""
+    page.locator(".stale", has_text=f"{what} changed: compare again").wait_for(timeout=5000)
+    parts = stale_parts(page)
+    assert all(parts.values())
+    assert len(parts) >= 4
+
+
+def assert_current(page):
+    page.wait_for_function("document.querySelector('.stale').textContent === ''", timeout=5000)
+    assert not any(stale_parts(page).values())
+
+
+def watch_for(page, decision, letter, name):
+    """Notes from here on whether this verdict is ever in use beside a photo of this name."""
+    page.evaluate(
+        """([decision, index, name]) => {
+          window.beside = 0;
+          const look = () => {
+            const verdict = document.querySelector('.verdict');
+            const photo = document.querySelectorAll('.photo')[index].querySelector('img[src*="/file="]');
+            if (photo?.src.includes(name) && verdict.innerText.includes(decision)
+                && !verdict.closest('[inert]')) window.beside += 1;
+            requestAnimationFrame(look);
+          };
+          look();
+        }""",
+        [decision, "AB".index(letter), name],
+    )
+
+
 def said_by_command(*arguments):
     done = subprocess.run(
         [sys.executable, "-m", "xfv_demo", *map(str, arguments), "--model", "mobilefacenet"],
@@ -487,6 +529,98 @@ def test_what_is_streamed_late_undoes_neither_stop_nor_deletion(browser, address
         assert page.locator("[data-method] img, .verdict-row h2").all_inner_texts() == ["Same or different?"]
 
 
+@pytest.mark.parametrize("seconds", [0, 0.2])
+def test_no_verdict_stands_beside_a_photo_that_it_is_not_of(browser, address, seconds):
+    """Compare two people, replace A while it runs, press Compare."""
+    with late_stream(address, seconds) as late, visit(browser, late) as page:
+        compare(page, EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
+        page.get_by_role("heading", name="Different people").wait_for(timeout=30_000)
+        maps_of(page, "occlusion").first.wait_for(timeout=30_000)
+        remove(page, "B")
+        assert_stale(page, "photos")
+        watch_for(page, "Different people", "B", "obama2.jpg")
+        file_field(page, "B").set_input_files(EXAMPLES / "obama2.jpg")
+        faces_found(page, "B").first.wait_for()
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_role("heading", name="Same person").wait_for(timeout=30_000)
+        assert page.evaluate("beside") == 0
+        assert_current(page)
+        # As pressed anew while that runs.
+        maps_of(page, "occlusion").first.wait_for(timeout=30_000)
+        page.get_by_role("button", name="Compare").click()
+        page.locator(".result[data-of='3'] .verdict").wait_for(timeout=30_000)
+        assert_current(page)
+        wait_until_done(page)
+        page.wait_for_timeout(1000)
+        assert page.locator(".result[data-of='3'] [data-method]").count() == 2
+        assert_current(page)
+
+
+def test_a_verdict_that_comes_after_its_photo_was_replaced_is_greyed_at_once(browser, address):
+    with late_stream(address, 1.5) as late, visit(browser, late) as page:
+        watch_for(page, "Different people", "B", "obama2.jpg")
+        choose(page, EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
+        for letter in "AB":
+            faces_found(page, letter).first.wait_for()
+        page.get_by_role("button", name="Compare").click()
+        page.wait_for_timeout(1000)
+        page.get_by_role("button", name="same person", exact=True).click()
+        page.get_by_text("stopped, as something else is to be compared now").wait_for(timeout=30_000)
+        assert page.evaluate("beside") == 0
+        parts = stale_parts(page)
+        assert all(stale for part, stale in parts.items() if not part.startswith(".keep"))
+
+
+def test_what_is_of_other_photos_faces_or_settings_is_greyed_and_out_of_use(page, photos):
+    choose(page, photos / "two.png", EXAMPLES / "biden.jpg")
+    page.get_by_text("2 faces found: pick one").wait_for()
+    faces_found(page, "B").first.wait_for()
+    page.get_by_role("button", name="Compare").click()
+    wait_until_done(page)
+    assert_current(page)
+    maps_of(page, "occlusion").first.click(position={"x": 100, "y": 160})
+    page.get_by_text(re.compile("in photo A")).first.wait_for()
+
+    page.get_by_role("radio", name="Face 2 in photo A").check(force=True)
+    assert_stale(page, "photos")
+    page.get_by_role("radio", name="Face 1 in photo A").check(force=True)
+    assert_current(page)
+
+    page.get_by_text("Settings", exact=True).click()
+    for change, undo in (("bfloat16, faster", "float32, exact"), ("edges covered too", "as published")):
+        page.get_by_label(change).check()
+        assert_stale(page, "settings")
+        page.get_by_label(undo).check()
+        assert_current(page)
+    page.get_by_label("28", exact=True).uncheck()
+    assert_stale(page, "settings")
+    # What has another look, or more to come, is of the same photos.
+    page.get_by_label("28", exact=True).check()
+    page.get_by_label("map alone").check()
+    page.get_by_role("checkbox", name=re.compile("^Grid cells")).check()
+    assert_current(page)
+
+    remove(page, "B")
+    assert_stale(page, "photos")
+    # Drawn anew, it is still of the other photo.
+    before = maps_of(page, "occlusion").first.get_attribute("src")
+    page.get_by_label("see-through").check()
+    page.wait_for_function(
+        "before => document.querySelector('[data-method=occlusion] img').src !== before", arg=before
+    )
+    assert_stale(page, "photos")
+    file_field(page, "B").set_input_files(photos / "notes.jpg")
+    page.locator(".found", has_text="is not an image").wait_for()
+    assert_stale(page, "photos")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text("nothing was compared").wait_for()
+    assert_stale(page, "photos")
+    remove(page, "B")
+    file_field(page, "B").set_input_files(EXAMPLES / "biden.jpg")
+    faces_found(page, "B").first.wait_for()
+    assert_current(page)
+
+
 def test_two_visitors_do_not_mix(browser, address):
     with visit(browser, address) as first, visit(browser, address) as second:
         for page, pair in ((first, "different people"), (second, "same person")):
@@ -545,8 +679,9 @@ def test_photos_that_cannot_be_used_say_so_and_nothing_is_lost(page, photos):
         page.get_by_text(re.compile(rf'Photo B: "{re.escape(name)}".*{problem}')).first.wait_for()
     page.get_by_role("button", name="Compare").click()
     page.get_by_text("nothing was compared").wait_for()
-    page.get_by_role("heading", name="Same person").wait_for()
+    assert page.locator(".verdict h2").inner_text().startswith("= Same person")
     assert maps_of(page, "occlusion").count() == 2
+    assert_stale(page, "photos")
 
 
 def test_a_missing_photo(page):

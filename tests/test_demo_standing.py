@@ -246,6 +246,16 @@ def test_no_zip_of_the_last_pair_comes_while_the_next_is_compared(session, handl
     assert handlers.packed(session) == gr.skip()
 
 
+def test_a_threshold_is_moved_for_the_pair_on_whose_scale_it_was(session, handlers):
+    list(compare(handlers, session, photo("one.jpg"), photo("two.jpg"), 1))
+    event = SimpleNamespace(threshold="0.7", run=str(session.run))
+    assert "<i>" in handlers.threshold_moved(session, event)[1]
+    handlers.changed(session, 2)
+    list(compare(handlers, session, photo("one.jpg"), photo("three.jpg"), 2))
+    assert handlers.threshold_moved(session, event) == (session, gr.skip())
+    assert session.threshold is None
+
+
 def test_a_face_is_picked_from_the_photo_that_is_shown(session, handlers):
     find, pick = handlers.photo_changed("A"), handlers.face_picked("A")
     find(session, photo("two.jpg"), VISITOR)
