@@ -104,6 +104,9 @@ def checked_call(page: gr.Blocks, given: Mapping[str, Any], name: str | None = N
 
 def _index(page: gr.Blocks, wanted: object) -> int:
     for index, call in page.fns.items():
+        if call.fn is None:
+            # The browser does it alone.
+            continue
         if (type(wanted) is int and wanted == index) or (isinstance(wanted, str) and wanted == call.api_name):
             return int(index)
     raise Refused(404, "this page has no such call")
@@ -139,9 +142,10 @@ def _fits(block: Any, value: Any) -> bool:
             return value is None
         case gr.Checkbox():
             return isinstance(value, bool)
+        case gr.Number():
+            return _is_number(value)
         case gr.Slider():
-            number = type(value) in (int, float) and math.isfinite(value)
-            return number and block.minimum <= value <= block.maximum
+            return _is_number(value) and block.minimum <= value <= block.maximum
         case gr.CheckboxGroup():
             return (
                 isinstance(value, list)
@@ -151,6 +155,10 @@ def _fits(block: Any, value: Any) -> bool:
         case gr.Dropdown() | gr.Radio():
             return _is_choice(block, value)
     return False
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _is_choice(block: Any, value: Any) -> bool:

@@ -444,10 +444,11 @@ class Handlers:
     def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, Any]:
         """Decides anew at another threshold; nothing is computed again."""
         asked = session.asked
+        run, threshold = int(_number_of(event, "run")), _number_of(event, "threshold", 2)
         # It may have been moved on the scale of the pair before.
-        if session.verification is None or int(_number_of(event, "run")) != session.run:
+        if session.verification is None or run != session.run:
             return session, gr.skip()
-        session.threshold = _number_of(event, "threshold", 2)
+        session.threshold = threshold
         words = sheet.verdict_html(session.verification, session.calibration, session.threshold)
         return session, sheet.result_html(words, asked)
 
