@@ -77,13 +77,14 @@ class Endpoints:
             ):
                 _check_client()
                 last[step.method] = step
-            folder = uploads.new_folder()
+            about = provenance(verifier.embedder)
+            explanation = PairExplanation(verification, tuple(last.values()), about=about)
+            files = explanation.files()
+            folder = uploads.new_folder(sum(map(len, files.values())))
         except XfvError as error:
             raise _call_error(str(error)) from error
-        about = provenance(verifier.embedder)
-        explanation = PairExplanation(verification, tuple(last.values()), about=about)
         paths = []
-        for name, content in explanation.files().items():
+        for name, content in files.items():
             (folder / name).write_bytes(content)
             paths.append(str(folder / name))
         return explanation.to_dict(), paths

@@ -167,9 +167,9 @@ class Uploads:
                     _log.warning("a file that is due cannot be deleted yet: %s", error.strerror)
         for root, names, _ in os.walk(self.folder, topdown=False):
             for below in (Path(root, name) for name in names):
-                # One that was just made is about to be filled; one that holds anything stays.
+                # A new one may be about to be filled, by a slow upload; one that holds anything stays.
                 with suppress(OSError):
-                    if now - below.lstat().st_mtime > self._period:
+                    if now - below.lstat().st_mtime > self.deletion.after_seconds:
                         below.rmdir()
         self._delete_leftovers(now)
 

@@ -551,10 +551,13 @@ def test_what_is_old_is_deleted_but_for_what_waits_in_line(tmp_path, monkeypatch
     assert not old.exists()
     assert not broken_off.exists()
     assert outside.is_file()
-    os.utime(old.parent, (time.time() - 11,) * 2)
+    os.utime(old.parent, (time.time() - 101,) * 2)
+    empty = uploads.new_folder()
+    os.utime(empty, (time.time() - 99,) * 2)
     page._queue.event_ids_to_events.clear()
     made.sweep()
     assert not old.parent.exists()
+    assert empty.is_dir(), "a slow upload is about to fill it"
     assert files_in(made.folder) == [new]
     uploads.touch(str(new))
     assert time.time() - new.stat().st_mtime < 10
