@@ -76,6 +76,24 @@ def test_grainy():
     assert words(a_face(np.clip(rough, 0, 1).astype(np.float32))) == ["grainy"]
 
 
+MASKED = "perhaps masked, as its lower half has another colour or little detail"
+
+
+@pytest.mark.parametrize("colour", [(0.92, 0.92, 0.94), (0.47, 0.63, 0.82), (0.06, 0.06, 0.06)])
+def test_a_mask_is_told_by_its_colour_or_its_plainness(colour):
+    skin = textured() * np.array([0.9, 0.65, 0.55], np.float32) + np.array([0.1, 0.05, 0.0], np.float32)
+    skin[:, :56] *= 0.6  # lit from the side: a contrast between the halves is no mask
+    assert cautions(a_face(skin)) == ()
+    masked = skin.copy()
+    masked[72:] = colour
+    assert Caution(MASKED, withholds=True) in cautions(a_face(masked))
+    # With folds as deep as what it covers, it has its colour still.
+    folded = np.clip(skin.mean(axis=2, keepdims=True) - 0.4 + np.array(colour, np.float32), 0, 1)
+    folded[:72] = skin[:72]
+    if colour[2] - colour[0] > 0.1:
+        assert Caution(MASKED, withholds=True) in cautions(a_face(folded.astype(np.float32)))
+
+
 def test_the_part_beyond_the_photo_is_counted():
     """The face's 62 columns begin at column 25; a photo that begins 12 columns later lacks 12."""
     cut = a_face(scale=1, shift=(-37, 0), photo_shape=(112, 112))
