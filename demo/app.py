@@ -4,7 +4,9 @@ python demo/app.py [--model MODEL] [--host HOST] [--port PORT] [--share]
 """
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +18,17 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 import typer
 
-from demo import scripts, sheet
+from demo import line, scripts, sheet
 from demo.benchmark import RESULTS, benchmark_html, read_reports
 from demo.endpoints import add_endpoints
 from demo.handlers import WAITING, Handlers, Places, visibility
+from demo.hosts import Hosts, is_loopback
+from demo.middleware import guarded_by
 from demo.photo_input import PhotoInput
 from demo.privacy import Deletion, banner_html, hosted
 from demo.service import VerificationService
 from demo.sessions import LETTERS, Look, Session
+from demo.uploads import Uploads
 from xfv_demo.assets import locate_model
 from xfv_demo.console import one_line_errors, silence_native_libraries
 from xfv_demo.errors import XfvError
@@ -37,8 +42,8 @@ STYLE = Path(__file__).with_name("style.css")
 # A phone's photo of 50 megapixels, the most that is accepted, has about this size.
 LARGEST_UPLOAD = "40mb"
 
-# So many may wait; who comes later is told that the line is full.
-LONGEST_LINE = 20
+# Of so many visitors the state is kept, some 0.2 MB of each; of more, those who came last.
+MOST_VISITORS = 500
 
 THEME = gr.themes.Base(
     primary_hue="indigo",
@@ -102,16 +107,16 @@ def build_app(
         The page, ready to launch.
     """
     deletion = deletion or Deletion.from_environment()
+    uploads = Uploads.of_process(deletion)
     # Served from where they are, not copied.
     gr.set_static_paths(sheet.EXAMPLES)
-    with gr.Blocks(
-        title="Why do these faces match?",
-        analytics_enabled=False,
-        # Looked for every so often, a file may be that much older by then.
-        delete_cache=(deletion.every_seconds, max(1, deletion.after_seconds - deletion.every_seconds)),
-    ) as page:
+    with gr.Blocks(title="Why do these faces match?", analytics_enabled=False) as page:
+        # Given as a class, it would be one more call that anybody can make. What expires is cleared aside:
+        # clearing waits for what is being done for the visitor, and the server must not.
         session = gr.State(
-            Session, time_to_live=deletion.after_seconds, delete_callback=lambda kept: kept.clear()
+            Session(),
+            time_to_live=deletion.after_seconds,
+            delete_callback=lambda kept: threading.Thread(target=kept.clear, daemon=True).start(),
         )
         with gr.Row(elem_classes="masthead"):
             gr.HTML(
@@ -269,8 +274,17 @@ def build_app(
             timer=timer,
         )
         add_endpoints(service)
-    page.queue(max_size=LONGEST_LINE, default_concurrency_limit=1)
+        gr.Button(visible=False).click(
+            _line_is_full, api_visibility="private", api_name="line_is_full", concurrency_limit=None
+        )
+    page.queue(max_size=line.GRADIO_LIMIT, default_concurrency_limit=1, api_open=False)
+    uploads.watch(page)
     return page
+
+
+def _line_is_full() -> None:
+    """What the call of one who comes when the line is full is turned into."""
+    raise gr.Error(line.LINE_IS_FULL, duration=None, title="Nothing was compared", print_exception=False)
 
 
 def _wire(
@@ -362,8 +376,12 @@ def _wire(
     page.unload(handlers.left)
 
 
-def launch_options() -> dict[str, Any]:
-    """What `launch` needs, wherever the page is launched: its looks, and nothing that leaves the machine."""
+def launch_options(host: str | None = None) -> dict[str, Any]:
+    """What `launch` needs, wherever the page is launched: its looks, and who is answered.
+
+    Args:
+        host: The address that the server listens on, if others than this machine are to reach it.
+    """
     return {
         "theme": THEME,
         "css_paths": STYLE,
@@ -371,6 +389,12 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "enable_monitoring": False,
         "max_file_size": LARGEST_UPLOAD,
+        "state_session_capacity": MOST_VISITORS,
+        # None of Gradio's other servers, which would stand before the gate or beside it.
+        "ssr_mode": False,
+        "mcp_server": False,
+        "pwa": False,
+        "app_kwargs": guarded_by(Hosts.for_server(host), Deletion.from_environment()),
     }
 
 
@@ -408,12 +432,14 @@ def run(
         locate_model(model)  # A wrong folder is an error now, not once the page is up.
     service = VerificationService(model, calibration)
     host = host or os.environ.get("GRADIO_SERVER_NAME")  # As Gradio would take it; the banner must know.
-    public = share or host not in (None, "127.0.0.1", "localhost", "::1")
+    public = share or not is_loopback(host)
+    # Photos are deleted at the end, also where the process is asked to end.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     page = build_app(service, public=public)
     service.start()
     try:
         page.launch(
-            server_name=host, server_port=port, share=share, prevent_thread_lock=True, **launch_options()
+            server_name=host, server_port=port, share=share, prevent_thread_lock=True, **launch_options(host)
         )
     except OSError as error:
         raise XfvError(f"the page cannot be served: {error}; choose another --port or --host") from error

@@ -11,20 +11,24 @@
 report.json as `python -m xfv_demo explain` writes it, and `files` are the paths of all its files, downloaded.
 """
 
-import html
-import tempfile
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from demo import line, uploads
 from demo.handlers import find_faces
 from demo.photo_input import PhotoInput, UploadedPhoto
 from demo.service import VerificationService
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explaining import DEFAULT_METHODS, check_methods, explain_pair, provenance
+from xfv_demo.explaining import (
+    DEFAULT_METHODS,
+    MethodResult,
+    PairExplanation,
+    check_methods,
+    provenance,
+    stream_explanations,
+)
 from xfv_demo.types import Verification
 from xfv_demo.verification import Verifier
 
@@ -66,16 +70,21 @@ class Endpoints:
             The object in report.json, and the files of `explain`.
         """
         verifier, verification = self._compare(probe, reference)
+        last: dict[str, MethodResult] = {}
         try:
-            explained = explain_pair(
+            for step in stream_explanations(
                 verifier.embedder, verification, check_methods(methods), calibration=verifier.calibration
-            )
+            ):
+                _check_client()
+                last[step.method] = step
+            about = provenance(verifier.embedder)
+            explanation = PairExplanation(verification, tuple(last.values()), about=about)
+            files = explanation.files()
+            folder = uploads.new_folder(sum(map(len, files.values())))
         except XfvError as error:
             raise _call_error(str(error)) from error
-        explanation = replace(explained, about=provenance(verifier.embedder))
-        folder = Path(tempfile.mkdtemp(dir=_cache_folder()))
         paths = []
-        for name, content in explanation.files().items():
+        for name, content in files.items():
             (folder / name).write_bytes(content)
             paths.append(str(folder / name))
         return explanation.to_dict(), paths
@@ -87,7 +96,10 @@ class Endpoints:
             raise _call_error("two photos are needed, probe and reference")
         try:
             verifier = self._service.verifier()
-            faces = [find_faces(verifier, photo)[0] for photo in (probe, reference)]
+            faces = []
+            for photo in (probe, reference):
+                _check_client()
+                faces.append(find_faces(verifier, photo)[0])
             return verifier, verifier.compare(*faces)
         except XfvError as error:
             raise _call_error(str(error)) from error
@@ -100,7 +112,7 @@ def add_endpoints(service: VerificationService) -> None:
         service: Where the model comes from.
     """
     endpoints = Endpoints(service)
-    # Components rather than gr.api: they refuse paths that are not uploads.
+    # Components rather than gr.api: `PhotoInput` refuses paths that are not uploads.
     probe, reference = (
         PhotoInput(type="filepath", visible=False, label=name) for name in ("probe", "reference")
     )
@@ -117,12 +129,12 @@ def add_endpoints(service: VerificationService) -> None:
         )
 
 
-def _cache_folder() -> str:
-    """Where Gradio keeps files for download, and deletes them by and by."""
-    folder = gr.utils.get_upload_folder()
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return str(folder)
+def _check_client() -> None:
+    """Ends the work where nobody waits for it any more, so that the next in line has its turn."""
+    if line.client_has_left():
+        raise _call_error("the client has left")
 
 
-def _call_error(line: str) -> gr.Error:
-    return gr.Error(html.escape(line), print_exception=False)
+def _call_error(problem: str) -> gr.Error:
+    # Plain text: the page, which shows errors as HTML, makes none of these calls.
+    return gr.Error(problem, print_exception=False)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import html
+import math
 import shlex
 import tempfile
 import threading
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import gradio as gr
 import numpy as np
 
-from demo import sheet
+from demo import sheet, uploads
 from demo.photo_input import UploadedPhoto
 from demo.service import Choice, VerificationService, dataset_name
 from demo.sessions import Asked, FoundFaces, Letter, Look, Running, Session, Shown
@@ -152,9 +153,9 @@ class Handlers:
 
         def pick(session: Session, event: gr.EventData) -> Session:
             found = session.found.get(letter)
-            index = int(event.index)
+            index, search = (int(_number_of(event, name)) for name in ("index", "search"))
             # The page may still show the faces of the photo before.
-            if not found or int(event.search) != found.search or not 0 <= index < len(found.faces):
+            if not found or search != found.search or not 0 <= index < len(found.faces):
                 return session
             if index != found.picked:
                 found.picked = index
@@ -171,7 +172,7 @@ class Handlers:
 
     def example(self, event: gr.EventData) -> tuple[str, str]:
         """The photos of an example pair."""
-        _, first, second = EXAMPLE_PAIRS[int(event.index)]
+        _, first, second = EXAMPLE_PAIRS[int(_number_of(event, "index", len(EXAMPLE_PAIRS) - 1))]
         return str(EXAMPLES / first), str(EXAMPLES / second)
 
     def _find(self, session: Session, letter: Letter, photo: UploadedPhoto) -> FoundFaces:
@@ -179,6 +180,7 @@ class Handlers:
         with session.working:
             known = session.found.get(letter)
             if known and known.photo == photo:
+                uploads.touch(photo.path)
                 return known
             if Path(photo.path).parent != EXAMPLES:
                 session.files.add(Path(photo.path))
@@ -435,7 +437,11 @@ class Handlers:
         return zipped if session.idle and session.run == run else gr.skip()
 
     def _zip(self, session: Session) -> gr.DownloadButton:
-        path = write_zip(session, self._places.download.GRADIO_CACHE)
+        try:
+            path = write_zip(session, str(uploads.new_folder()))
+        except XfvError as error:
+            gr.Warning(str(error))
+            return gr.DownloadButton(value=None, interactive=False)
         return gr.DownloadButton(value=path, interactive=path is not None)
 
     # Looking ------------------------------------------------------------------------------------------------
@@ -443,10 +449,11 @@ class Handlers:
     def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, Any]:
         """Decides anew at another threshold; nothing is computed again."""
         asked = session.asked
+        run, threshold = int(_number_of(event, "run")), _number_of(event, "threshold", 2)
         # It may have been moved on the scale of the pair before.
-        if session.verification is None or int(event.run) != session.run:
+        if session.verification is None or run != session.run:
             return session, gr.skip()
-        session.threshold = min(max(float(event.threshold), 0.0), 2.0)
+        session.threshold = threshold
         words = sheet.verdict_html(session.verification, session.calibration, session.threshold)
         return session, sheet.result_html(words, asked)
 
@@ -462,7 +469,7 @@ class Handlers:
         """What shows another view of a method's maps."""
 
         def choose(session: Session, event: gr.EventData) -> tuple[Session, str]:
-            session.views[method] = str(event.view)
+            session.views[method] = str(_told(event, "view"))
             return session, self._method(session, method)
 
         return choose
@@ -479,12 +486,14 @@ class Handlers:
 
     def place_asked(self, session: Session, event: gr.EventData) -> str:
         """Says what the maps tell of a place that was clicked on."""
-        letter, asked = "A" if event.side == "A" else "B", session.asked
+        letter: Letter = "A" if _told(event, "side") == "A" else "B"
+        asked = session.asked
         shown = [
             (result.title, sheet.chosen_view(result, session.views.get(method)))
             for method, result in session.results.items()
         ]
-        return sheet.result_html(sheet.answer_html(letter, float(event.x), float(event.y), shown), asked)
+        words = sheet.answer_html(letter, _number_of(event, "x", 1), _number_of(event, "y", 1), shown)
+        return sheet.result_html(words, asked)
 
     def _method(self, session: Session, method: str) -> str:
         asked = session.asked
@@ -722,6 +731,25 @@ def _naming(letter: Letter) -> Iterator[None]:
         yield
     except XfvError as error:
         raise XfvError(f"photo {letter}: {error}") from error
+
+
+def _told(event: gr.EventData, name: str) -> Any:
+    """What the page tells with an event; programs that call by themselves may tell anything."""
+    try:
+        return getattr(event, name)
+    except (AttributeError, TypeError) as error:
+        raise gr.Error(f"this call needs event_data with {name}", print_exception=False) from error
+
+
+def _number_of(event: gr.EventData, name: str, most: float = math.inf) -> float:
+    """A number that the page tells with an event, moved into [0, most]."""
+    try:
+        number = float(_told(event, name))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise gr.Error(f"{name} in event_data must be a number", print_exception=False)
+    return min(max(number, 0.0), most)
 
 
 def _page_error(line: str) -> gr.Error:

@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from demo import uploads
 from demo.photo_input import UploadedPhoto
 from demo.service import Choice
 from xfv_demo.calibration import Calibration
@@ -215,7 +215,4 @@ class Session:
     def delete_file(self, file: Path) -> None:
         """Deletes one of the visitor's files."""
         self.files.discard(file)
-        file.unlink(missing_ok=True)
-        # Gradio gives each file a folder of its own.
-        with suppress(OSError):
-            file.parent.rmdir()
+        uploads.delete(file)

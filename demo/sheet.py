@@ -7,20 +7,29 @@ own. Whatever comes from a visitor is escaped.
 import functools
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from demo.cautions import cautions
 from demo.service import dataset_name
 from demo.sessions import LETTERS, Asked, Letter, Look
 from xfv_demo.assets import assets_folder
 from xfv_demo.calibration import Calibration
+from xfv_demo.evaluation.metrics import largest_rate, wilson_interval
 from xfv_demo.explainers.base import View
 from xfv_demo.explaining import MethodResult, view_summary
-from xfv_demo.regions import FACE_REGIONS, REGION_GROUPS, RegionEvidence, region_at, region_evidence
+from xfv_demo.regions import (
+    FACE_REGIONS,
+    REGION_GROUPS,
+    RegionEvidence,
+    pair_evidence,
+    region_at,
+    region_evidence,
+    signed_percent,
+    whole_percent,
+)
 from xfv_demo.rendering import (
     PALETTES,
     WEIGHT_ENDS,
@@ -189,35 +198,32 @@ def verdict_html(
     ]
     if calibration is not None:
         lines.append(f'<p class="rates">{rates_in_words(calibration, limit)}</p>')
-    lines += [f'<p class="caution">{line}</p>' for line in _cautions_html(verification)]
-    if calibration is not None:
+    lines += [
+        f'<p class="caution"><b>Caution:</b> {html.escape(caution)}.</p>' for caution in verification.cautions
+    ]
+    if calibration is not None and verification.confidence is not None:
         dataset = html.escape(dataset_name(calibration.dataset))
         lines.append(
             f'<p class="condition">By {html.escape(verification.model)}. Confidence holds for photos like '
             f"those of {dataset}, if the same person and different people were equally likely beforehand.</p>"
         )
-    lines += [f'<p class="condition">{html.escape(_sentence(notice))}</p>' for notice in verification.notices]
+    lines += [
+        f'<p class="condition">{html.escape(_sentence(notice))}</p>'
+        for notice in verification.notices
+        if notice not in verification.cautions
+    ]
     kind = "same" if same else "different"
     return f'<section class="verdict {kind}" aria-live="polite">{"".join(lines)}</section>'
 
 
 def _confidence_html(verification: Verification, *, moved: bool) -> str:
+    if verification.confidence_withheld:
+        return " <small>no confidence can be given</small>"
     if verification.shown_confidence is None:
         return " <small>no confidence: this model is not calibrated</small>"
     if moved:
         return f" <small>confidence is stated at {verification.threshold:.3f} only</small>"
     return f' <small><b class="figure">{verification.shown_confidence}</b> confident</small>'
-
-
-def _cautions_html(verification: Verification) -> list[str]:
-    lines = []
-    for letter, face in zip(LETTERS, (verification.probe, verification.reference), strict=True):
-        if reasons := cautions(face):
-            lines.append(
-                f"<b>Caution:</b> the face in photo {letter} is {' and '.join(reasons)}. The numbers above "
-                "were measured on better photos."
-            )
-    return lines
 
 
 def rates_in_words(calibration: Calibration, threshold: float) -> str:
@@ -238,13 +244,31 @@ def rates_in_words(calibration: Calibration, threshold: float) -> str:
 
 
 def _one_in(rate: float, pairs: int, what: str) -> str:
-    """Such as "1 in 380 strangers pass", to two digits."""
-    if rate <= 0:
-        return f"<b>fewer than 1 in {pairs:,}</b> {what}"
-    if rate >= 0.1:
-        return f"<b>{100 * rate:.0f} in 100</b> {what}"
-    digits = 1 - math.floor(math.log10(1 / rate))
-    return f"<b>1 in {round(1 / rate, digits):,.0f}</b> {what}"
+    """Such as "1 in 380 strangers pass (95 %: 1 in 190 to 740)"; of no error, the bound that pairs carry."""
+    # Whole pairs: between two thresholds of the calibration, a rate is interpolated.
+    errors = math.ceil(rate * pairs - 1e-6)
+    # Nearly all are told by the rest, lest 99.97 in 100 be read as all.
+    turned = errors > 0.9 * pairs
+    count, few, but = (pairs - errors, "at most", "all but ") if turned else (errors, "fewer than", "")
+    level = "95\N{NO-BREAK SPACE}%"
+    if not count:
+        most = largest_rate(0, pairs)
+        words = (
+            f"{math.ceil(100 * most)} in 100" if most >= 0.1 else f"1 in {_two_digits(1 / most, math.floor)}"
+        )
+        seen = f"{'all' if turned else 'none'} of {pairs:,} did"
+        return f"<b>{but}{few} {words}</b> {what} ({level}: {seen})"
+    share, interval = count / pairs, wilson_interval(count, pairs)
+    if share >= 0.1:
+        ends = f"{math.floor(100 * interval.low)} to {math.ceil(100 * interval.high)}"
+        return f"<b>{but}{100 * share:.0f} in 100</b> {what} ({level}: {ends})"
+    ends = f"{_two_digits(1 / interval.high, math.floor)} to {_two_digits(1 / interval.low, math.ceil)}"
+    return f"<b>{but}1 in {_two_digits(1 / share, round)}</b> {what} ({level}: 1 in {ends})"
+
+
+def _two_digits(number: float, rounding: Callable[[float], int]) -> str:
+    step = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"{step * rounding(number / step):,}"
 
 
 def _sentence(notice: str) -> str:
@@ -553,8 +577,9 @@ def _drawn(verification: Verification, view: View, look: Look, size: int) -> lis
 
 def _map_in_words(title: str, view: View, letter: str) -> str:
     values = view.maps.probe if letter == "A" else view.maps.reference
-    evidence = sorted(region_evidence(values, REGION_GROUPS), key=lambda one: -one.share)
-    if not evidence[0].share:
+    # By the numbers that are told.
+    evidence = sorted(region_evidence(values, REGION_GROUPS), key=lambda one: -abs(one.net_share))
+    if not values.any():
         return f"{title}, {view.label}, photo {letter}: the map is zero everywhere"
     first = ", ".join(f"{one.region.name} {_share(one, view)}" for one in evidence[:3])
     what = "evidence" if view.is_evidence else "weight"
@@ -572,18 +597,21 @@ def regions_html(view: View | None = None) -> str:
     weights = view is not None and not view.is_evidence
     what = "weight" if weights else "evidence"
     meaning = "" if weights else ": plus speaks for the same person, minus against"
-    columns = [region_evidence(values, REGION_GROUPS) for values in view.maps] if view else []
+    photos = [region_evidence(values, REGION_GROUPS) for values in view.maps] if view else []
+    # The sentence above the table speaks of both photos together.
+    columns = [*photos, pair_evidence(*photos)] if photos else []
     rows = "".join(
         f'<tr><th scope="row">{html.escape(region.name.removeprefix("the "))}</th>'
         + "".join(f"<td>{_share(column[index], view)}</td>" for column in columns)
-        + ("" if columns else "<td>\N{EN DASH}</td><td>\N{EN DASH}</td>")
+        + ("" if columns else 3 * "<td>\N{EN DASH}</td>")
         + "</tr>"
         for index, region in enumerate(REGION_GROUPS)
     )
     return (
         f'<table class="regions"><caption class="unseen">Share of the {what} by region{meaning}</caption>'
         f'<thead><tr><th scope="col">share of {what}</th>'
-        f'<th scope="col">A</th><th scope="col">B</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<th scope="col">A</th><th scope="col">B</th><th scope="col">both</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
     )
 
 
@@ -604,12 +632,12 @@ def answer_html(letter: str, x: float, y: float, shown: Sequence[tuple[str, View
         one = region_evidence(values)[index]
         name, share = (
             html.escape(short_name(title).lower()),
-            f"<b>{100 * one.share:.0f}\N{NO-BREAK SPACE}%</b>",
+            f"<b>{whole_percent(one.share)}\N{NO-BREAK SPACE}%</b>",
         )
         if not view.is_evidence:
             told.append(f"{name}, {html.escape(view.label)}: {share} of the weight")
             continue
-        whole = round(100 * one.net_share)
+        whole = whole_percent(one.net_share)
         word = "speaks for" if whole > 0 else "speaks against" if whole < 0 else "says nothing"
         told.append(f"{name}: {share} of the evidence; on balance it {word} ({_signed(one.net_share)})")
     place = f"{region.name[:1].upper()}{region.name[1:]} in photo {letter}"
@@ -654,14 +682,11 @@ def _share(one: RegionEvidence, view: View | None) -> str:
     """Of evidence what is left on balance, with its sign; of weights the share alone."""
     if view is None or view.is_evidence:
         return _signed(one.net_share)
-    return f"{round(100 * one.share)}\N{NO-BREAK SPACE}%"
+    return f"{whole_percent(one.share)}\N{NO-BREAK SPACE}%"
 
 
 def _signed(share: float) -> str:
-    """A net share in whole percent, with its sign; a true minus, as wide as the plus."""
-    whole = round(100 * share)
-    sign = "+" if whole > 0 else "\N{MINUS SIGN}" if whole < 0 else ""
-    return f"{sign}{abs(whole)}\N{NO-BREAK SPACE}%"
+    return signed_percent(share).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 # Waiting ----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Threshold and confidence by hand, the evidence behind them, the folds, and the files."""
 
+import dataclasses
 import datetime
 import json
 import math
@@ -21,7 +22,7 @@ from xfv_demo.calibration import (
     foldwise_decisions,
     load_calibration,
 )
-from xfv_demo.calibrators import CALIBRATORS, Calibrator, XFaceCalibrator
+from xfv_demo.calibrators import CALIBRATORS, Calibrator, LogisticCalibrator, XFaceCalibrator
 from xfv_demo.errors import CalibrationError
 from xfv_demo.evaluation.metrics import (
     eer,
@@ -54,6 +55,44 @@ def made(calibrator: Calibrator, threshold: float) -> Calibration:
         date=datetime.date(2026, 11, 1),
         library_versions={},
     )
+
+
+def of_pairs(genuine, impostor):
+    """A calibration that rests on so many pairs of each class."""
+    counts = np.zeros((2, 2000), dtype=np.int64)
+    counts[0, 300], counts[1, 1000] = genuine, impostor
+    return dataclasses.replace(
+        made(XFaceCalibrator(1.0, 0.6, -110.0, 0.0), 0.6), genuine_counts=counts[0], impostor_counts=counts[1]
+    )
+
+
+class TestLargestConfidence:
+    @pytest.mark.parametrize(
+        ("count", "percent"), [(20, 86.08), (300, 99.00), (3000, 99.90), (30_000, 99.99), (10**6, 99.9997)]
+    )
+    def test_what_no_error_among_the_pairs_carries(self, count, percent):
+        """Were decisions wrong any more often, so many pairs would hold an error 19 times in 20."""
+        carried = of_pairs(count, count).largest_confidence
+        assert carried == pytest.approx(0.05 ** (1 / count), abs=1.1e-6)
+        assert carried <= 0.05 ** (1 / count)
+        assert carried == pytest.approx(percent / 100, abs=1e-4)
+
+    def test_the_smaller_class_bounds_it(self):
+        assert of_pairs(300, 10**5).largest_confidence == of_pairs(300, 300).largest_confidence
+        assert of_pairs(10**5, 300).largest_confidence == of_pairs(300, 300).largest_confidence
+
+    def test_more_pairs_carry_more(self):
+        carried = [of_pairs(count, count).largest_confidence for count in range(5, 400)]
+        assert (np.diff(carried) > 0).all()
+        assert carried[-1] < 1
+
+    @pytest.mark.parametrize("count", [1, 3, 4])
+    def test_a_handful_carries_none(self, count):
+        """Five pairs are the first of which 0.05 ** (1 / n) is above one half."""
+        assert of_pairs(count, count).largest_confidence == 0.5
+
+    def test_the_published_function_is_left_as_it_is(self):
+        assert of_pairs(300, 300).confidence(0.0) > of_pairs(300, 300).largest_confidence
 
 
 class TestByHand:
@@ -552,3 +591,58 @@ def test_importing_brings_neither_tensorflow_nor_gradio():
         "import sys, xfv_demo.calibration; sys.exit(any(m in sys.modules for m in ('tensorflow', 'gradio')))"
     )
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+class TestTheClosestOfSeveralPairs:
+    """Of n pairs to choose from, a false match comes n times as often: the odds are divided by n."""
+
+    # P(genuine | d) = 1 / (1 + exp(10 (d - 0.5))): odds of e at 0.4, which ten pairs of each class carry.
+    CALIBRATION = made(LogisticCalibrator(slope=10.0, intercept=5.0, bound=0.001), 0.5)
+
+    def test_by_hand(self):
+        odds = math.e
+        assert self.CALIBRATION.probability_of_closest(0.4, 1) == pytest.approx(odds / (1 + odds))
+        assert self.CALIBRATION.probability_of_closest(0.4, 6) == pytest.approx(odds / (6 + odds))
+        assert self.CALIBRATION.probability_of_closest(2.0, 6) == pytest.approx(1 / 999 / (6 + 1 / 999))
+
+    @given(st.floats(0, 2), st.integers(1, 10_000))
+    def test_more_to_choose_from_never_makes_it_surer(self, distance, pairs):
+        fewer, more = (self.CALIBRATION.probability_of_closest(distance, n) for n in (pairs, pairs + 1))
+        assert 0 < more < fewer <= self.CALIBRATION.probability(distance)
+
+    def test_certainty_is_no_match_for_the_number_of_pairs(self):
+        """x-Face may say 1; ten pairs of each class carry 0.05 ** (1 / 10)."""
+        certain = made(XFaceCalibrator(a=1.0, x0=0.5, k=-1000.0, b=0.0), 0.5)
+        carried = 0.05**0.1
+        odds = carried / (1 - carried)
+        assert certain.probability(0.1) == 1
+        assert certain.probability_of_closest(0.1, 1) == pytest.approx(carried, abs=1e-6)
+        assert certain.probability_of_closest(0.1, 11) == pytest.approx(odds / (11 + odds), abs=1e-6)
+
+    @pytest.mark.parametrize("pairs", [0, -1])
+    def test_none_of_no_pairs(self, pairs):
+        with pytest.raises(CalibrationError, match=f"closest of {pairs} pairs"):
+            self.CALIBRATION.probability_of_closest(0.4, pairs)
+
+    def test_it_comes_true(self, rng):
+        """100,000 choices among 6 pairs, every second with one genuine pair: as often right as stated."""
+        fitted = made(LogisticCalibrator(slope=20.0, intercept=12.0, bound=1e-6), 0.6)
+        many = {name: getattr(fitted, name) * 100_000 for name in ("genuine_counts", "impostor_counts")}
+        calibration = dataclasses.replace(fitted, **many)
+        closest = []
+        for genuine_pairs in (0, 1):
+            # Normal classes of one spread: the log odds are -(d - 0.6) (0.8 - 0.4) / 0.02, as given above.
+            distances = rng.normal(0.8, np.sqrt(0.02), (50_000, 6))
+            distances[:, :genuine_pairs] = rng.normal(0.4, np.sqrt(0.02), (50_000, genuine_pairs))
+            # Choices whose genuine pair is not the closest are neither of the two cases.
+            counted = distances.argmin(axis=1) == 0 if genuine_pairs else slice(None)
+            closest.append(distances[counted].min(axis=1).clip(0, 2))
+        distances, genuine = np.concatenate(closest), np.repeat([False, True], [len(one) for one in closest])
+        stated = np.array([calibration.probability_of_closest(distance, 6) for distance in distances])
+        for low in np.arange(0, 1, 0.1):
+            inside = (stated >= low) & (stated < low + 0.1)
+            assert genuine[inside].mean() == pytest.approx(stated[inside].mean(), abs=0.02)
+        # Of one pair, the probability would be far too high.
+        alone = calibration.probability(distances)
+        inside = (alone > 0.4) & (alone < 0.6)
+        assert alone[inside].mean() > 2 * genuine[inside].mean()

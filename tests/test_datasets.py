@@ -189,7 +189,7 @@ class TestFolderImages:
         assert "4 of 5" in refusal(lambda: list(FolderImages(tmp_path).stream(wild)))
 
     def test_huge_files_are_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(datasets, "_LARGEST_IMAGE", 10)
+        monkeypatch.setattr(datasets, "MAX_FILE_BYTES", 10)
         message = refusal(lambda: list(FolderImages(write_tree(tmp_path)).stream(KEYS)))
         assert f'"{KEYS[0]}" is larger than' in message
 
@@ -245,7 +245,7 @@ class TestArchiveImages:
         assert list(ArchiveImages(path).stream(["a.jpg", "b.jpg"])) == [("a.jpg", b"one"), ("b.jpg", b"b")]
 
     def test_bombs_are_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(datasets, "_LARGEST_IMAGE", 1000)
+        monkeypatch.setattr(datasets, "MAX_FILE_BYTES", 1000)
         path = tmp_path / "bomb.tgz"
         path.write_bytes(tar_bytes([("a.jpg", bytes(2000))], "w:gz"))
         assert '"a.jpg" is larger than' in refusal(lambda: list(ArchiveImages(path).stream(["a.jpg"])))
@@ -625,6 +625,38 @@ class TestReadPairsCsv:
         read_or_refuse(read_pairs_csv, path)
 
 
+class TestRequire:
+    @staticmethod
+    def pairs(genuine, folds):
+        count = len(genuine)
+        return PairSet(
+            name="few",
+            source=MemoryImages("few", {}),
+            images=tuple(map(str, range(2 * count))),
+            first=np.arange(count),
+            second=np.arange(count, 2 * count),
+            genuine=np.array(genuine, bool),
+            folds=np.array(folds),
+        )
+
+    def test_counts_each_class(self):
+        pairs = self.pairs([1, 1, 1, 0, 0], [0, 1, 0, 1, 0])
+        pairs.require(2)
+        message = refusal(pairs.require, 3)
+        assert message == '"few" has 3 genuine and 2 impostor pairs; at least 3 of each are needed.'
+
+    def test_counts_what_the_poorest_fold_leaves(self):
+        pairs = self.pairs([1, 0, 1, 0, 1, 0, 0], [0, 0, 1, 1, 2, 2, 2])
+        pairs.require(2, outside_folds=True)
+        assert refusal(lambda: pairs.require(3, outside_folds=True)) == (
+            '"few" has, without fold 1 of its 3, 2 genuine and 3 impostor pairs; at least 3 of each are '
+            "needed."
+        )
+
+    def test_one_class(self):
+        assert "4 genuine and 0 impostor pairs" in refusal(self.pairs([1] * 4, [0, 0, 1, 1]).require, 1)
+
+
 class TestReadPeopleFolder:
     def test_reads_in_order(self, tmp_path):
         root = write_tree(tmp_path / "friends", ["b/2.JPG", "b/10.png", "a/x.jpeg", "c d/é.webp"])
@@ -635,7 +667,10 @@ class TestReadPeopleFolder:
         assert images.person.tolist() == [0, 1, 1, 2]
         assert dict(images.source.stream(images.images))["b/2.JPG"] == content("b/2.JPG")
 
-    @pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "heic"])
+    @pytest.mark.parametrize(
+        "suffix",
+        ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "heic", "heif", "avif"],
+    )
     def test_suffixes(self, tmp_path, suffix):
         assert len(read_people_folder(write_tree(tmp_path, [f"a/1.{suffix}", f"a/2.{suffix.upper()}"]))) == 2
 
@@ -649,6 +684,24 @@ class TestReadPeopleFolder:
         images = read_people_folder(tmp_path)
         assert images.people == ("a",)
         assert images.images == ("a/1.jpg",)
+
+    def test_names_what_it_leaves_out_but_for_what_systems_put_there(self, tmp_path):
+        quiet = ["a/Thumbs.db", "a/._1.jpg", "a/.DS_Store", "a/desktop.ini", "pairs.csv", "README.md"]
+        write_tree(tmp_path / "friends", ["a/1.jpg", *quiet])
+        assert read_people_folder(tmp_path / "friends").notice is None
+        write_tree(tmp_path / "friends", ["a/2.jxl", "b/IMG_3", "b/4.CR2", "me.jpg"])
+        images = read_people_folder(tmp_path / "friends")
+        assert images.images == ("a/1.jpg",)
+        assert images.left_out == ("me.jpg", "a/2.jxl", "b/4.CR2", "b/IMG_3")
+        assert images.notice.startswith('"friends": 4 files left out, "me.jpg", "a/2.jxl", "b/4.CR2", …;')
+        assert ".avif" in images.notice
+        assert images.notice.isprintable()
+        assert images.of({"a"}).notice == images.notice
+
+    def test_a_folder_of_others_says_what_it_holds(self, tmp_path):
+        message = refusal(read_people_folder, write_tree(tmp_path, ["a/1.jxl", "b/2.svg"]))
+        assert 'holds no images of people, but "a/1.jxl", "b/2.svg"' in message
+        assert ".heic" in message
 
     def test_says_what_is_expected(self, tmp_path):
         for path in (tmp_path / "nowhere", tmp_path, write_tree(tmp_path, ["1.jpg"]) / "1.jpg"):
@@ -679,8 +732,11 @@ class TestReadPeople:
         assert read_people(write_tree(tmp_path, ["b/1.jpg", "a/1.jpg", "a/2.jpg"])).people == ("a", "b")
 
     def test_what_is_not_an_image_of_a_person_is_left_out(self, tmp_path):
-        keys = ["Ann_A/1.jpg", "Ann_A/notes.txt", "Bob_B/1.png"]
-        assert read_people(write_lfw_archive(tmp_path / "lfw.tgz", keys=keys)).people == ("Ann_A", "Bob_B")
+        keys = ["Ann_A/1.jpg", "Ann_A/notes.txt", "Bob_B/1.png", "Bob_B/._1.png"]
+        images = read_people(write_lfw_archive(tmp_path / "lfw.tgz", keys=keys))
+        assert images.people == ("Ann_A", "Bob_B")
+        assert len(images) == 2
+        assert [key.rpartition("/")[2] for key in images.left_out] == ["notes.txt"]
 
     def test_says_what_is_expected(self, tmp_path):
         loose = write_lfw_archive(tmp_path / "lfw.tgz", prefix="", keys=["1.jpg"])

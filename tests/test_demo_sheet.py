@@ -10,13 +10,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("gradio")
 
 import gradio as gr
 
 from demo import sheet
-from demo.cautions import cautions
 from demo.handlers import (
     Handlers,
     Places,
@@ -97,7 +98,8 @@ def test_a_verdict_in_words(calibration):
     words = said(text)
     assert "Same person 97.3 % confident" in words
     assert "Distance 0.430 , below the threshold, 0.600" in words
-    assert "fewer than 1 in 50 strangers pass; 1 in 25 real pairs fail" in words
+    assert "fewer than 1 in 17 strangers pass (95 % : none of 50 did)" in words.replace("%:", "% :")
+    assert "; 1 in 25 real pairs fail (95 %: 1 in 7 to 91)." in words
     assert "proof" not in words
     assert "identified" not in words
 
@@ -106,6 +108,9 @@ def test_a_confidence_is_never_whole(calibration):
     words = said(sheet.verdict_html(verdict_of(0.01, confidence=1.0), calibration))
     assert "over 99.9 % confident" in words
     assert "100 %" not in words
+    few = verdict_of(0.01, confidence=1.0, largest_confidence=calibration.largest_confidence)
+    # 50 pairs of each class: 0.05 ** (1 / 50) is 94.18 %.
+    assert "over 94.1 % confident" in said(sheet.verdict_html(few, calibration))
 
 
 def test_a_moved_threshold_decides_anew_and_states_no_confidence(calibration):
@@ -129,25 +134,84 @@ def test_without_a_calibration_there_is_no_confidence():
     assert "Not &lt;calibrated&gt;." in text
 
 
-def test_rates_in_words(calibration):
-    assert "50 in 100" in sheet.rates_in_words(calibration, 0.3) or "in 100" in sheet.rates_in_words(
-        calibration, 0.3
+def counted(genuine, impostor):
+    """What the words ask of a calibration, of these distances, however few."""
+    return SimpleNamespace(
+        dataset="lfw",
+        genuine_pairs=len(genuine),
+        impostor_pairs=len(impostor),
+        error_rates_at=lambda threshold: SimpleNamespace(
+            fmr=np.mean(np.less(impostor, threshold)), fnmr=np.mean(np.greater_equal(genuine, threshold))
+        ),
     )
-    assert "fewer than 1 in 50" in sheet.rates_in_words(calibration, 0.1)
 
 
-def test_a_face_below_the_sets_reach_is_cautioned(calibration):
-    from xfv_demo.alignment import ARCFACE_TEMPLATE
+def rates_of(genuine, impostor, threshold):
+    return said(sheet.rates_in_words(counted(genuine, impostor), threshold)).partition(": ")[2]
 
-    small = one_face(landmarks=0.5 * ARCFACE_TEMPLATE)
-    assert [reason.partition(" ")[0] for reason in cautions(small)] == ["small"]
-    assert cautions(one_face(aligned=np.full((112, 112, 3), 0.5, np.float32))) == ("blurred",)
-    turned = 3 * ARCFACE_TEMPLATE.copy()
-    turned[2] += [60, 0]
-    assert "turned" in cautions(one_face(landmarks=turned))[0]
-    assert cautions(one_face()) == ()
-    words = said(sheet.verdict_html(replace(verdict_of(0.43), reference=small), calibration))
-    assert "Caution: the face in photo B is small" in words
+
+def test_no_error_is_told_by_the_bound_that_the_pairs_carry():
+    """By hand: 1 - 0.05 ** (1 / 3000) is 0.0998 %, 1 in 1,002; 1 - 0.05 ** (1 / 3) is 63.2 %."""
+    apart = np.full(3000, 0.2), np.full(3000, 1.0)
+    none = "fewer than 1 in 1,000 {} (95 %: none of 3,000 did)"
+    every = "all but at most 1 in 1,000 {} (95 %: all of 3,000 did)"
+    passing, failing = "strangers pass", "real pairs fail"
+    assert rates_of(*apart, 0.6) == f"{none.format(passing)}; {none.format(failing)}."
+    # Beyond all distances, on either side.
+    assert rates_of(*apart, 0.0) == f"{none.format(passing)}; {every.format(failing)}."
+    assert rates_of(*apart, 2.0) == f"{every.format(passing)}; {none.format(failing)}."
+    assert rates_of([0.2] * 3, [1.0] * 3, 0.6).startswith(
+        "fewer than 64 in 100 strangers pass (95 %: none of 3 did);"
+    )
+
+
+def test_a_rate_is_told_with_its_interval():
+    """8 and 32 of 3,000, as in README's table: 0.14 % to 0.53 %, and 0.76 % to 1.50 %."""
+    genuine = np.r_[np.full(2968, 0.2), np.full(32, 0.8)]
+    impostor = np.r_[np.full(2992, 1.0), np.full(8, 0.3)]
+    assert rates_of(genuine, impostor, 0.6) == (
+        "1 in 380 strangers pass (95 %: 1 in 190 to 740); 1 in 94 real pairs fail (95 %: 1 in 66 to 140)."
+    )
+    half = np.linspace(0, 1, 100, endpoint=False)
+    assert rates_of(half, half, 0.5) == (
+        "50 in 100 strangers pass (95 %: 40 to 60); 50 in 100 real pairs fail (95 %: 40 to 60)."
+    )
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5000), st.data())
+def test_no_rate_is_certain(pairs, data):
+    """Whatever was seen, neither none nor all; and the interval holds what was seen."""
+    errors = data.draw(st.integers(0, pairs))
+    words = said(sheet._one_in(errors / pairs, pairs, "fail")).replace(",", "")
+    assert not re.search(r"\b(0|100) in 100|\b1 in [01]\b", words)
+    if found := re.search(r"1 in (\d+) fail \(95 %: 1 in (\d+) to (\d+)\)", words):
+        one, least, most = map(int, found.groups())
+        assert least <= one <= most
+
+
+def test_rates_in_words(calibration):
+    assert "64 in 100 real pairs fail (95 %: 50 to 76)" in said(sheet.rates_in_words(calibration, 0.25))
+    assert "fewer than 1 in 17" in sheet.rates_in_words(calibration, 0.1)
+
+
+def test_what_a_face_lacks_is_a_caution_and_stands_once(calibration):
+    caution = 'the face in "b.jpg" is small; error rates and confidence were measured on better photos'
+    verification = verdict_of(0.43, cautions=(caution,), notices=(caution, "turned by 90 degrees"))
+    words = said(sheet.verdict_html(verification, calibration))
+    assert words.count("is small") == 1
+    assert f"Caution: {caution}." in words
+    assert "Turned by 90 degrees." in words
+    assert "97.3 %" in words
+
+
+def test_a_withheld_confidence_is_no_matter_of_the_model(calibration):
+    verification = verdict_of(0.43, confidence=None, confidence_withheld='the face in "b.jpg" is blurred')
+    words = said(sheet.verdict_html(verification, calibration))
+    assert "no confidence can be given" in words
+    assert "not calibrated" not in words
+    assert "%" not in words.partition("Distance")[0]
+    assert "Confidence holds" not in words
 
 
 def test_the_pair_stands_at_its_place_on_the_scale(calibration):
@@ -342,7 +406,9 @@ def test_the_command_names_what_was_chosen(explained, tmp_path):
     assert "report.json" in command_line(session).splitlines()[1]
 
 
-def test_a_session_forgets_all(explained, tmp_path):
+def test_a_session_forgets_all(explained, tmp_path, monkeypatch):
+    # Nothing else is deleted but what lies in the upload folder.
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     verifier, verification, results = explained
     session = with_pair(verifier, verification, tmp_path)
     session.results = dict(results)

@@ -2,6 +2,7 @@
 
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import skimage.data
 
 from xfv_demo.alignment import ARCFACE_TEMPLATE, estimate_similarity
 from xfv_demo.detection import MtcnnDetector
+from xfv_demo.images import read_photo
 
 # Pupils, nose tip and mouth corners, read off the photos by hand, in the template's order.
 BY_HAND = {
@@ -93,6 +95,35 @@ def test_a_turned_photo_is_turned_back(found, photos, detector, name, quarter_tu
     expected = {1: (y, width - 1 - x), 2: (width - 1 - x, height - 1 - y), 3: (height - 1 - y, x)}
     difference = face.landmarks - np.stack(expected[quarter_turns], axis=1)
     assert np.abs(difference).max() < 0.1 * spread(upright.landmarks)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.25])
+@pytest.mark.parametrize("name", ["obama", "obama2", "obama3", "biden"])
+def test_whichever_way_up_the_same_face(photos, detector, name, scale):
+    """At half its size, the upside-down obama.jpg showed MTCNN a face that is none, with a score of 0.99."""
+    small = cv2.resize(photos[name], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    faces = [detector.detect(np.ascontiguousarray(np.rot90(small, turns)))[0] for turns in range(4)]
+    assert [face.rotation for face in faces] == [0, 90, 180, 270]
+    assert all(face.turn_margin is None or face.turn_margin > 3 for face in faces)
+
+
+def test_faces_tell_how_certain_they_are(found):
+    for name, faces in found.items():
+        assert faces[0].certainty > 5, name
+        assert faces[0].landmark_spread < 0.06, name
+
+
+@pytest.mark.parametrize("picture", ["rocket", "gravel", "coins", "motorcycle_left", "moon", "chelsea"])
+def test_pictures_without_a_face_show_none(detector, picture):
+    """Crops in which MTCNN alone finds faces now and then, in one turn or another."""
+    folder = Path(skimage.data.__file__).parent
+    image = read_photo(next(folder.glob(f"{picture}.*g")))
+    rng = np.random.default_rng(4)
+    for _ in range(6):
+        side = int(rng.integers(100, min(image.shape[:2]) + 1))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
+        crop = cv2.resize(image[top : top + side, left : left + side], (500, 500))
+        assert detector.detect(np.ascontiguousarray(crop)) == []
 
 
 def test_a_large_photo_gives_coordinates_in_its_own_pixels(photos, detector, found):

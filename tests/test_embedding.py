@@ -1,8 +1,11 @@
 """The bundled model, and models of others: what they give, and how wrong ones are refused."""
 
 import os
+import pickle
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +173,126 @@ class TestOnPaper:
         assert SavedModelEmbedder(folder).embed(images).shape == (5, 3)
 
 
+@pytest.fixture(scope="module")
+def keras3(tmp_path_factory):
+    """A Keras 3 model with a convolution, a batch norm and a dense layer, and where a module with it lies."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((112, 112, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 5, strides=8)(image))
+    model = keras.Model(image, keras.layers.Dense(6)(keras.layers.Flatten()(x)))
+    folder = tmp_path_factory.mktemp("keras3")
+    tf.saved_model.save(model, str(folder / "model"))
+    holder = tf.Module()
+    holder.inner = model
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 112, 112, 3), tf.float32)])
+    def embed(faces):
+        return {"age": 3 * model(faces)[:, :2], "embedding": model(faces, training=False)}
+
+    tf.saved_model.save(holder, str(folder / "module"), {"serving_default": embed})
+    model.export(str(folder / "export"), verbose=False)
+    return model, folder
+
+
+class TestKeras3:
+    """Saved by `tf.saved_model.save`, each variable is twice in the graph: no name leads to its value."""
+
+    @pytest.mark.parametrize("saved", ["model", "module", "export"])
+    @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+    def test_embeds_as_the_model_does(self, keras3, images, saved, engine):
+        model, folder = keras3
+        raw = np.asarray(model(images, training=False))
+        unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+        embedder = SavedModelEmbedder(folder / saved, engine=engine)
+        assert embedder.notice is None
+        np.testing.assert_allclose(embedder.embed(images), unit, atol=1e-5)
+
+    def test_has_the_models_gradients_and_grid(self, keras3, images):
+        import tensorflow as tf
+
+        model, folder = keras3
+        embedder = SavedModelEmbedder(folder / "model")
+        weights = np.random.default_rng(0).normal(size=(1, 5, 6)).astype(np.float32)
+        x = tf.constant(images)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            weighted = tf.reduce_sum(tf.math.l2_normalize(model(x, training=False), axis=1) * weights[0])
+        np.testing.assert_allclose(
+            embedder.embedding_gradients(images, weights)[0], tape.gradient(weighted, x), atol=1e-6
+        )
+        assert embedder.grid_shape == (14, 14, 4)
+        assert embedder.affine_head is not None
+
+
+class TestElsewhere:
+    """A model in other processes: pickled for a new one, refused in one that was forked."""
+
+    def test_a_pickled_embedder_is_the_same(self, tmp_path, images):
+        import tensorflow as tf
+
+        folder = save_model(tmp_path / "mean", lambda faces: {"e": tf.reduce_mean(faces, axis=[1, 2])})
+        embedder = SavedModelEmbedder(folder, name="mine", batch_size=2, engine="tensorflow", notice="told")
+        again = pickle.loads(pickle.dumps(embedder))
+        assert (again.name, again.notice, again.engine) == ("mine", "told", embedder.engine)
+        assert again.sha256 == embedder.sha256
+        np.testing.assert_array_equal(again.embed(images), embedder.embed(images))
+
+    def test_a_model_that_has_changed_since_is_refused(self, tmp_path):
+        import tensorflow as tf
+
+        folder = save_model(tmp_path / "mean", lambda faces: {"e": tf.reduce_mean(faces, axis=[1, 2])})
+        pickled = pickle.dumps(SavedModelEmbedder(folder))
+        save_model(folder, lambda faces: {"e": tf.reduce_max(faces, axis=[1, 2])})
+        with pytest.raises(ModelError, match="no longer the one that was pickled"):
+            pickle.loads(pickled)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    @pytest.mark.parametrize(
+        "use", ["embed", "patched", "variants", "gradients", "grid", "load", "detect", "head", "verify"]
+    )
+    def test_a_forked_process_is_refused(self, embedder, detector, photos, images, use):
+        from xfv_demo import Verifier
+        from xfv_demo.xcos.head import load_head
+
+        variants = embedder.patched(images[0])
+        uses = {
+            "embed": lambda: embedder.embed(images),
+            "patched": lambda: embedder.patched(images[0]),
+            "variants": lambda: variants(images, []),
+            "gradients": lambda: embedder.embedding_gradients(images, np.ones((1, 5, embedder.dimensions))),
+            "grid": lambda: embedder.feature_grid(images),
+            "load": lambda: SavedModelEmbedder(BUNDLED),
+            "detect": lambda: detector.detect(photos["obama"]),
+            "head": lambda: load_head(embedder),
+            "verify": lambda: Verifier(embedder, detector=detector).verify(photos["obama"], photos["obama2"]),
+        }
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                uses[use]()
+            except XfvError as error:
+                told = str(error)
+                status = 0 if "forked" in told and "spawn" in told and told.isprintable() else 2
+            finally:
+                os._exit(status)
+        # It would wait for ever; and no fork may outlive the test.
+        for _ in range(600):
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                break
+            time.sleep(0.1)
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            pytest.fail("the forked process hangs")
+        assert os.waitstatus_to_exitcode(status) == 0
+
+
 class TestWrongImages:
     @pytest.mark.parametrize(
         "images",
@@ -244,6 +367,36 @@ class TestWrongFolders:
             return {"age": mean, "gender": mean}
 
         self.refuses(save_model(tmp_path / "both", both), "age", "gender")
+
+    def test_with_one_number_for_a_face(self, tmp_path):
+        import tensorflow as tf
+
+        folder = save_model(tmp_path / "one", lambda faces: {"e": tf.reduce_mean(faces, axis=[1, 2])[:, :1]})
+        self.refuses(folder, "one number for each face")
+
+    def test_with_places_left(self, tmp_path):
+        folder = save_model(tmp_path / "map", lambda faces: {"e": faces[:, :1, :1]})
+        self.refuses(folder, "(None, 1, 1, 3)", "no embedding")
+
+    def test_channels_first(self, tmp_path):
+        import tensorflow as tf
+
+        folder = save_model(
+            tmp_path / "first", lambda faces: {"e": tf.reduce_mean(faces, axis=[2, 3])}, (None, 3, 112, 112)
+        )
+        self.refuses(folder, "(None, 3, 112, 112)", "(N, 112, 112, 3)")
+
+    def test_with_several_or_no_signatures(self, tmp_path):
+        import tensorflow as tf
+
+        spec = tf.TensorSpec((None, 112, 112, 3), tf.float32)
+        embed = tf.function(lambda faces: {"e": tf.reduce_mean(faces, axis=[1, 2])}, input_signature=[spec])
+        module = tf.Module()
+        module.embed = embed
+        tf.saved_model.save(module, str(tmp_path / "several"), {"one": embed, "other": embed})
+        self.refuses(tmp_path / "several", "it has: one, other", "signatures=")
+        tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
+        self.refuses(tmp_path / "none", "it has: none", "signatures=")
 
     def test_with_two_inputs(self, tmp_path):
         import tensorflow as tf

@@ -189,6 +189,28 @@ def test_sets_that_will_not_do(people, cache, tmp_path, rows, word):
     assert word in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [("calibrate", 20), ("evaluate pairs", 20), ("evaluate patch-lfw", 2)],
+)
+def test_too_few_pairs_are_refused_before_a_photo_is_read(
+    people, cache, run_here, monkeypatch, command, needed
+):
+    from xfv_demo.evaluation import embeddings
+
+    monkeypatch.setenv("XFV_CACHE", str(cache))
+    monkeypatch.setattr(embeddings, "read_photo", lambda *_: pytest.fail("a photo was read"))
+    monkeypatch.setattr(embeddings, "_prepare_all", lambda *_: pytest.fail("a face was looked for"))
+    path = people / "one.csv"
+    images = [f"Obama/Obama_{number}.png" for number in range(8)]
+    rows = [f"{one},{other},1\n" for one, other in itertools.combinations(images, 2)]
+    path.write_text("first,second,genuine\n" + "".join(rows) + ",".join(map(str, IMPOSTOR_ROW)) + "\n")
+    done = run_here(*command.split(), "--data", path, "--model", "mobilefacenet")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"at least {needed} of each are needed" in done.stderr
+    assert "1 impostor pairs" in done.stderr or "0 impostor pairs" in done.stderr
+
+
 def test_a_data_set_that_is_not_there(cache, tmp_path):
     done = run("evaluate", "lfw", "--data", "nowhere", cache=cache, cwd=tmp_path)
     assert done.returncode == 2

@@ -1,15 +1,18 @@
 """The verification report, by hand on small sets and against the metrics on large ones."""
 
 import datetime
+import io
 import json
 import math
 
 import numpy as np
 import pytest
+from rich.console import Console
 from test_calibrators import apart, lfw_like, pairs
 
 from xfv_demo.calibration import foldwise_decisions
 from xfv_demo.calibrators import CALIBRATORS
+from xfv_demo.cli import _interval, _report_tables
 from xfv_demo.errors import CalibrationError, DatasetError, XfvError
 from xfv_demo.evaluation.metrics import (
     adaptive_calibration_error,
@@ -21,6 +24,7 @@ from xfv_demo.evaluation.metrics import (
     fnmr_at_fmr,
     fold_accuracy,
     log_loss,
+    wilson_interval,
 )
 from xfv_demo.evaluation.verification import (
     DetectionFailure,
@@ -87,6 +91,11 @@ class TestByHand:
         assert accuracy.standard_deviation == pytest.approx(0.025 / math.sqrt(2))
         assert accuracy.standard_error == pytest.approx(0.0125)
         assert accuracy.left_out_as_wrong == 79 / 80
+
+    def test_accuracy_interval(self):
+        interval = report_of(*by_hand(), 2).accuracy_interval
+        low, high = wilson(1, 80)
+        assert (interval.low, interval.high) == pytest.approx((1 - high, 1 - low))
 
     def test_pairs_left_out_count_as_wrong(self):
         report = report_of(
@@ -410,3 +419,18 @@ class TestFile:
         for path in (tmp_path / "file" / "lfw.json", tmp_path):
             with pytest.raises(XfvError, match="cannot be written"):
                 lfw_report.save(path)
+
+
+def test_no_rate_of_the_table_stands_without_its_interval():
+    """Of classes that do not overlap, where no pair errs and resampling says nothing; of 200,000 pairs."""
+    genuine = np.repeat([True, False], 60)
+    report = report_of(np.where(genuine, 0.2, 0.9), genuine, np.arange(120) % 2)
+    console = Console(width=200, file=io.StringIO())
+    console.print(_report_tables(report)[0])
+    rows = console.file.getvalue().splitlines()
+    (accuracy,) = (row for row in rows if "fold accuracy" in row)
+    assert f"100.00% [{1 - wilson(0, 120)[1]:.2%}, 100.00%]" in accuracy
+    for name in ("EER", "AUC "):
+        (row,) = (row for row in rows if f" {name}" in row and "FNMR" not in row)
+        assert "the classes do not overlap" in row
+    assert _interval(wilson_interval(0, 200_000)) == "[0.0000%, 0.0019%]"

@@ -218,6 +218,15 @@ class TestDet:
         assert not found(figure, "eer")
         assert not found(figure, "band")
 
+    def test_no_rate_of_classes_apart_is_certain(self, drawn):
+        """By hand: 1 - 0.05 ** (1 / 3000) is 0.0998 %, and Wilson's interval of 6,000 of 6,000 begins at
+        6000 / (6000 + 1.96**2), 99.94 %."""
+        shown = words(drawn(det_figure, "apart"))
+        assert "below 0.10 %" in shown
+        assert "no overlap" in shown
+        assert "99.94\N{EN DASH}100.00 %" in shown
+        assert "\N{PLUS-MINUS SIGN} 0.00 %" not in shown
+
 
 class TestDistances:
     @pytest.mark.parametrize("kind", KINDS)

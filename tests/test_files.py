@@ -10,6 +10,7 @@ from xfv_demo.files import (
     check_file,
     check_folder,
     check_marks,
+    json_text,
     write_all,
     write_between_marks,
     write_whole,
@@ -154,3 +155,10 @@ class TestMarks:
     def test_a_document_that_is_not_there_is_named(self, tmp_path):
         with pytest.raises(XfvError, match=r"missing\.md.*cannot be read"):
             check_marks(tmp_path / "missing.md", "table")
+
+
+def test_json_holds_no_number_that_json_has_not():
+    assert json_text({"rate": None, "name": "é"}, ensure_ascii=False) == '{"rate": null, "name": "é"}'
+    for value in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(XfvError, match="not finite"):
+            json_text({"rates": [0.5, value]})

@@ -11,6 +11,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import fuzz_images
 import numpy as np
 import pillow_heif
 import pytest
@@ -124,7 +125,7 @@ def test_a_lossy_format_comes_back_nearly(kind):
             )
 
 
-@pytest.mark.parametrize("format_", ["GIF", "TIFF", "WEBP", "PNG", "MPO"])
+@pytest.mark.parametrize("format_", ["GIF", "TIFF", "WEBP", "PNG", "MPO", "AVIF", "HEIF"])
 def test_of_several_frames_the_first_is_read(format_):
     first, second = (Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in (RED, BLUE))
     options = {"lossless": True} if format_ == "WEBP" else {}
@@ -194,6 +195,56 @@ def test_heif_and_avif_are_turned_upright_once(orientation, format_):
     assert photo.shape == upright.shape
     np.testing.assert_allclose(photo[8:24, 8:40].mean((0, 1)), RED, atol=4)
     np.testing.assert_allclose(photo[8:24, 56:88].mean((0, 1)), GREEN, atol=4)
+
+
+ROTATED = [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def heif_with_exif_alone(upright, orientation, format_):
+    """A file whose pixels lie as the camera held them, and only its EXIF says how."""
+    exif = Image.Exif()
+    # Under its own tag the encoders would make a property of it; 0x0113 is nobody's.
+    exif[0x0113] = orientation
+    stored = np.ascontiguousarray(stored_for(orientation, upright))
+    data = encoded(stored, format_, exif=exif.tobytes(), quality=95)
+    entry = struct.pack(">HHIH", 0x0113, 3, 1, orientation)
+    assert data.count(entry) == 1
+    return data.replace(entry, struct.pack(">HHIH", 0x0112, 3, 1, orientation))
+
+
+@pytest.mark.parametrize("format_", ["HEIF", "AVIF"])
+@pytest.mark.parametrize("orientation", ROTATED)
+def test_an_exif_orientation_without_a_property_turns_heif_and_avif(orientation, format_, tmp_path):
+    """Some phones write it so; libheif and libavif know only of the properties irot and imir."""
+    upright = quarters(shape=(64, 96))
+    data = heif_with_exif_alone(upright, orientation, format_)
+    path = tmp_path / "photo.heic"
+    path.write_bytes(data)
+    for source in (data, path, Image.open(io.BytesIO(data))):
+        photo = read_photo(source)
+        assert photo.shape == upright.shape
+        np.testing.assert_allclose(photo[8:24, 8:40].mean((0, 1)), RED, atol=4)
+        np.testing.assert_allclose(photo[8:24, 56:88].mean((0, 1)), GREEN, atol=4)
+        np.testing.assert_allclose(photo[40:56, 8:40].mean((0, 1)), BLUE, atol=4)
+
+
+@pytest.mark.parametrize("primary", [0, 1])
+def test_of_several_images_in_a_heif_the_primary_one_is_read_and_turned(primary):
+    """The one is turned by a property and repeats it in its EXIF, the other by its EXIF alone."""
+    upright = quarters(shape=(64, 96))
+    both = []
+    for tag, orientation in ((0x0112, 3), (0x0113, 8)):
+        exif = Image.Exif()
+        exif[tag] = orientation
+        image = Image.fromarray(np.ascontiguousarray(stored_for(orientation, upright)))
+        image.info["exif"] = exif.tobytes()
+        both.append(image)
+    data = encoded(
+        both[0], "HEIF", save_all=True, append_images=both[1:], primary_index=primary, quality=95
+    ).replace(struct.pack(">HHIH", 0x0113, 3, 1, 8), struct.pack(">HHIH", 0x0112, 3, 1, 8))
+    photo = read_photo(data)
+    assert photo.shape == upright.shape
+    np.testing.assert_allclose(photo[8:24, 8:40].mean((0, 1)), RED, atol=4)
 
 
 @pytest.mark.parametrize(
@@ -292,6 +343,85 @@ def test_wide_modes_are_scaled(values, format_):
 )
 def test_wide_modes_of_unknown_scale_are_refused(values, words):
     assert words in refusal(encoded(Image.fromarray(values), "TIFF"))
+
+
+def tiff_file(pixels, *, planar=False, bits=None):
+    """A TIFF of one strip, or of one for each plane, not compressed."""
+    bits = bits or pixels.itemsize * 8
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    strips = [pixels[..., index] for index in range(channels)] if planar else [pixels]
+    data = [np.ascontiguousarray(strip).astype(strip.dtype.newbyteorder("<")).tobytes() for strip in strips]
+    height, width = pixels.shape[:2]
+    at = 8 + sum(map(len, data))  # where lists of numbers go, and then the directory
+    offsets = [8 + sum(map(len, data[:index])) for index in range(len(data))]
+    lists, tags = b"", []
+    for tag, values in (
+        (256, [width]),
+        (257, [height]),
+        (258, [bits] * channels),
+        (259, [1]),
+        (262, [2 if channels == 3 else 1]),
+        (273, offsets),
+        (277, [channels]),
+        (278, [height]),
+        (279, list(map(len, data))),
+        (284, [2 if planar else 1]),
+        (339, [{"u": 1, "i": 2, "f": 3, "c": 6}[pixels.dtype.kind]] * channels),
+    ):
+        packed = struct.pack(f"<{len(values)}I", *values)
+        place = packed if len(values) == 1 else struct.pack("<I", at + len(lists))
+        lists += packed if len(values) > 1 else b""
+        tags.append(struct.pack("<HHI", tag, 4, len(values)) + place)
+    head = b"II*\0" + struct.pack("<I", at + len(lists))
+    return b"".join([head, *data, lists, struct.pack("<H", len(tags)), *tags, bytes(4)])
+
+
+OF_NO_KIND = "is of a kind of TIFF that is not read; save it as JPEG or PNG with 8 bits a colour."
+
+
+def test_the_tiffs_made_here_are_tiffs():
+    np.testing.assert_array_equal(read_photo(tiff_file(quarters())), quarters())
+    np.testing.assert_array_equal(read_photo(tiff_file(quarters(), planar=True)), quarters())
+    wide = quarters().astype(np.uint16) * 257
+    np.testing.assert_array_equal(read_photo(tiff_file(wide)), quarters())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint32, np.complex64])
+@pytest.mark.parametrize("planar", [False, True])
+def test_whole_tiffs_of_kinds_that_are_not_read_are_not_called_damaged(dtype, planar):
+    data = tiff_file((quarters() / 255).astype(dtype), planar=planar)
+    assert refusal(data, "a.tif") == f'"a.tif" {OF_NO_KIND}'
+
+
+def test_planes_of_sixteen_bits_are_not_taken_for_planes_of_eight():
+    """Pillow 12 does, and gives a photo of the upper half, twice as wide."""
+    pixels = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+    assert refusal(tiff_file(pixels, planar=True), "a.tif") == f'"a.tif" {OF_NO_KIND}'
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.9])
+def test_a_cut_off_tiff_is_called_so(cut):
+    data = tiff_file(quarters())
+    assert "is cut off or damaged" in refusal(data[: int(cut * len(data))])
+
+
+def test_a_bmp_of_a_kind_that_is_not_read_is_not_called_damaged():
+    # Compression 4 is a JPEG within.
+    head = bytearray(bmp_file(40, 40))
+    head[30] = 4
+    assert "is of a kind of BMP that is not read" in refusal(bytes(head) + bytes(5000))
+
+
+# What photos are called
+
+
+def test_every_suffix_is_one_of_a_format_that_is_read():
+    known = Image.registered_extensions()
+    for format_, suffixes in images._SUFFIXES.items():
+        for suffix in suffixes:
+            assert known.get(suffix) in (format_, "MPO", None), suffix
+    common = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".tif", ".bmp"}
+    assert common <= images.PHOTO_SUFFIXES
 
 
 # Transparency
@@ -622,8 +752,44 @@ def test_a_disk_that_fails(tmp_path, monkeypatch):
     assert "cannot be read (Input/output error)" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("https://example.org/photos/me.jpg", "is a web address, and nothing is fetched here; download"),
+        ("HTTP://example.org/me.jpg?size=9", "is a web address"),
+        (Path("ftp://example.org/me.jpg"), "is a web address"),
+        ("s3://bucket/me.jpg", "is a web address"),
+        ("file:///home/me.jpg", 'is an address; give the plain path, without "file://"'),
+        ("data:image/png;base64,iVBORw0KGgo=", "is the text of a photo in base64, not a path"),
+        ("/9j/" + "A" * 100_000, "is the text of a photo in base64, not a path"),
+        ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ", "is the text of a photo in base64"),
+        ("photos of https: me.jpg", "was not found"),
+        ("C:/photos/me.jpg", "was not found"),
+        ("abcdefgh", "was not found"),
+    ],
+)
+def test_what_is_pasted_in_a_paths_place(path, words):
+    message = refusal(path)
+    assert words in message
+    assert len(message) < 400
+
+
+def test_a_file_that_is_called_like_an_address_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "https:").mkdir()
+    (tmp_path / "https:" / "me.png").write_bytes(encoded(quarters(), "PNG"))
+    np.testing.assert_array_equal(read_photo("https://me.png"), quarters())
+
+
+def test_a_file_larger_than_any_photo(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 2 << 20)
+    path = tmp_path / "video.heic"
+    path.write_bytes(encoded(quarters(), "HEIF") + bytes(2 << 20))
+    assert refusal(path) == '"video.heic" has more than 2 MB, which no photo needs.'
+
+
 def test_a_path_that_is_much_too_long():
-    message = refusal("/9j/" + "A" * 100_000)
+    message = refusal("a-long-name" * 10_000)
     assert "cannot be opened (" in message
     assert len(message) < 400
 
@@ -873,6 +1039,16 @@ def assert_read_or_refused(data):
             return
     assert message.isprintable()
     assert message.startswith('"mangled" ')
+
+
+def test_some_of_the_photos_of_the_long_run():
+    """`python tests/fuzz_images.py` reads a hundred thousand."""
+    whole = fuzz_images.corpus()
+    assert [fuzz_images.fault(content) for content in whole] == [None] * len(whole)
+    for content in whole:
+        read_photo(content)
+    faults = {number: fuzz_images.fault(fuzz_images.mangled(whole, number)) for number in range(400)}
+    assert not {number: told for number, told in faults.items() if told}
 
 
 @QUIET

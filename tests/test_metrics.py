@@ -22,6 +22,7 @@ from xfv_demo.evaluation.metrics import (
     fnmr_at_fmr,
     fold_accuracy,
     fold_numbers,
+    largest_rate,
     log_loss,
     reliability_curve,
     threshold_grid,
@@ -209,6 +210,28 @@ class TestIntervals:
     def test_wilson_refuses_nonsense(self, errors, trials, level):
         with pytest.raises(DatasetError):
             wilson_interval(errors, trials, level)
+
+    @pytest.mark.parametrize(("errors", "trials"), [(0, 10), (3, 3000), (7, 20), (20, 20)])
+    @pytest.mark.parametrize("level", [0.9, 0.95])
+    def test_largest_rate_as_scipy_has_it(self, errors, trials, level):
+        theirs = binomtest(errors, trials, alternative="less").proportion_ci(confidence_level=level)
+        assert largest_rate(errors, trials, level) == pytest.approx(theirs.high, abs=1e-12)
+
+    @pytest.mark.parametrize("trials", [1, 3, 300, 3000])
+    def test_largest_rate_without_errors(self, trials):
+        """Such a rate leaves a chance of 5 % to see no error."""
+        assert largest_rate(0, trials) == pytest.approx(1 - 0.05 ** (1 / trials), rel=1e-12)
+
+    def test_largest_rate_grows_with_errors_and_falls_with_trials(self):
+        assert (np.diff([largest_rate(errors, 50) for errors in range(51)]) > 0).all()
+        assert (np.diff([largest_rate(2, trials) for trials in range(2, 60)]) < 0).all()
+
+    @pytest.mark.parametrize(
+        ("errors", "trials", "level"), [(1, 0, 0.95), (3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1)]
+    )
+    def test_largest_rate_refuses_nonsense(self, errors, trials, level):
+        with pytest.raises(DatasetError):
+            largest_rate(errors, trials, level)
 
     def test_bootstrap_is_reproducible_and_holds_the_estimates(self):
         distances, genuine = lfw_like()

@@ -17,12 +17,14 @@ HEAVY = ("tensorflow", "keras", "gradio", "mtcnn", "openvino")
 PURE = (
     "types",
     "errors",
+    "heif",
     "alignment",
     "similarity",
     "calibrators",
     "calibration",
     "rendering",
     "regions",
+    "quality",
     "evaluation.metrics",
     "evaluation.verification",
     "evaluation.figures",
@@ -35,7 +37,7 @@ PURE = (
 KERAS = ("xcos.head", "xcos.backbone", "xcos.training")
 # Each layer may import those before it.
 LAYERS = (
-    ("errors", "types"),
+    ("errors", "types", "heif"),
     (
         "alignment",
         "similarity",
@@ -43,12 +45,13 @@ LAYERS = (
         "images",
         "assets",
         "files",
+        "processes",
         "rendering",
         "evaluation.metrics",
         "evaluation.insightface_bin",
         "evaluation.store",
     ),
-    ("calibrators", "regions", "evaluation.datasets", "evaluation.pixel_curves"),
+    ("calibrators", "regions", "quality", "evaluation.datasets", "evaluation.pixel_curves"),
     ("evaluation.replacement",),
     ("evaluation.deletion",),
     ("calibration",),

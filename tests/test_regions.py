@@ -1,9 +1,11 @@
 """Regions against the template's own landmarks, their evidence against sums on paper, and the words."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfv_demo.alignment import ARCFACE_TEMPLATE
@@ -11,10 +13,12 @@ from xfv_demo.regions import (
     FACE_REGIONS,
     REGION_GROUPS,
     Region,
+    pair_evidence,
     region_at,
     region_evidence,
     summary,
     weight_summary,
+    whole_percent,
     whole_percentages,
 )
 
@@ -206,62 +210,73 @@ class TestSummary:
 
     def test_only_the_eyes_for(self):
         assert told(map_of(eyes=0.2)) == (
-            "The eyes speak for a match (100 % of the evidence, on balance); nothing speaks against it."
+            "On balance, the eyes (100 % of the evidence) speak for a match; nothing speaks against it."
         )
 
     def test_only_the_nose_against(self):
         assert told(map_of(nose=-1)) == (
-            "The nose speaks against a match (100 % of the evidence, on balance); nothing speaks for it."
+            "On balance, the nose (100 % of the evidence) speaks against a match; nothing speaks for it."
         )
 
     def test_three_to_one(self):
         """3 parts for, spread over the nose; 1 against, over the mouth."""
         nose, mouth = MASKS["nose"].sum(), MASKS["mouth"].sum()
         assert told(map_of(nose=3 / nose, mouth=-1 / mouth)) == (
-            "The nose speaks for a match (75 % of the evidence, on balance); the mouth speaks against it "
-            "(25 %). In all, 75 % of the evidence speaks for, 25 % against."
+            "On balance, the nose (75 % of the evidence) speaks for a match; the mouth (25 %) speaks against "
+            "it. In all, 75 % of the evidence speaks for, 25 % against."
         )
 
-    def test_what_cancels_within_a_region_is_not_named(self):
+    def test_what_cancels_within_a_region_speaks_both_ways(self):
         """The nose's two halves, but for the column between them, speak against each other."""
         signed_map = map_of(nose=1)
         signed_map[:, 56] = 0
         signed_map[:, 57:] *= -1
-        assert told(signed_map).startswith("No region stands out in speaking for or against a match.")
+        assert told(signed_map) == (
+            "On balance, no region speaks for or against a match; the nose (0 % of the evidence) speaks both "
+            "ways. In all, 50 % of the evidence speaks for, 50 % against."
+        )
 
-    def test_sides_are_told_apart_where_they_differ(self):
+    def test_sides_are_told_apart_where_they_contradict(self):
         assert told(map_of(left_eye=1, right_eye=-1)) == (
-            "The eye on the image's left speaks for a match (50 % of the evidence, on balance); the eye on "
-            "the image's right speaks against it (50 %). In all, 50 % of the evidence speaks for, "
-            "50 % against."
+            "On balance, no region speaks for or against a match; the eyes (0 %: +50 % on the image's left, "
+            "\N{MINUS SIGN}50 % on its right) speak both ways. In all, 50 % of the evidence speaks for, 50 % "
+            "against."
         )
 
     def test_most_of_it_in_the_background(self):
         assert told(map_of(rest=1)) == (
-            "No region stands out in speaking for a match; nothing speaks against it. "
-            "Most of the evidence, 100 %, lies outside the face, in hair, ears or background."
+            "On balance, hair, ears and background (100 % of the evidence) speak for a match; nothing speaks "
+            "against it. Most of the evidence lies outside the face."
         )
 
-    def test_an_even_map_names_no_region(self):
-        """By area alone, the forehead has 15 % of it."""
+    def test_of_an_even_map_no_region_stands_out(self):
         assert told(np.ones((112, 112))) == (
-            "No region stands out in speaking for a match; nothing speaks against it."
+            "On balance, hair, ears and background (47 % of the evidence), the cheeks (16 %) and the "
+            "forehead (15 %) speak for a match; nothing speaks against it. For its size, no region stands "
+            "out."
         )
 
-    def test_a_trace_is_neither_named_nor_denied(self):
-        assert told(map_of(eyes=1, mouth=-0.01)).endswith("; hardly anything speaks against it.")
+    def test_a_trace_is_named_as_one(self):
+        eyes, mouth = MASKS["eyes"].sum(), MASKS["mouth"].sum()
+        assert told(map_of(eyes=97 / eyes, mouth=-3 / mouth)) == (
+            "On balance, the eyes (97 % of the evidence) speak for a match; the mouth (3 %) speaks slightly "
+            "against it."
+        )
+        assert told(map_of(eyes=1, mouth=-0.001)).endswith("; hardly anything speaks against it.")
 
-    def test_names_three_regions_at_most_by_size(self):
-        parts = {"forehead": 38, "nose": 32, "mouth": 20, "brows": 10}
+    def test_small_regions_are_told_for_their_size(self):
+        parts = {"rest": 49, "eyes": 31, "cheeks": 20}
         signed_map = sum(map_of(**{key: part / MASKS[key].sum()}) for key, part in parts.items())
-        assert told(signed_map).startswith(
-            "The forehead, the nose and the mouth speak for a match (38 %, 32 % and 20 % of the evidence, on "
-            "balance);"
+        words = told(signed_map)
+        assert words.startswith(
+            "On balance, hair, ears and background (49 % of the evidence), the eyes (31 %) and the cheeks "
+            "(20 %) speak for a match;"
         )
+        assert words.endswith("For their size, the eyes (31 %) speak most.")
 
     def test_both_photos_count_alike_whatever_their_scales(self):
         assert told(map_of(nose=100), map_of(mouth=-1)) == told(map_of(nose=1), map_of(mouth=-1))
-        assert "(50 % of the evidence, on balance)" in told(map_of(nose=100), map_of(mouth=-1))
+        assert "the nose (50 % of the evidence)" in told(map_of(nose=100), map_of(mouth=-1))
 
     def test_a_map_of_zeros_does_not_count(self):
         assert told(map_of(nose=1), map_of()) == told(map_of(nose=1))
@@ -271,6 +286,49 @@ class TestSummary:
         groups = region_evidence(map_of(nose=1), REGION_GROUPS)
         with pytest.raises(ValueError, match="FACE_REGIONS"):
             summary(groups, groups)
+
+    @settings(deadline=None)
+    @given(wild_maps(), wild_maps())
+    def test_words_agree_with_the_table(self, probe, reference):
+        """Of any maps: what is large is named with the table's number, and in the table's order."""
+        table = pair_evidence(*(region_evidence(one, REGION_GROUPS) for one in (probe, reference)))
+        words = told(probe, reference)
+        named = {
+            one.region.key: re.search(
+                rf"{one.region.name} \(([\d+\N{{MINUS SIGN}}]+) %", words, re.IGNORECASE
+            )
+            for one in table
+        }
+        percent = {one.region.key: whole_percent(one.net_share) for one in table}
+        for one in table:
+            if one.share >= 0.1:
+                assert named[one.region.key], words
+        for word, sign in (("for", 1), ("against", -1)):
+            clause = re.search(
+                rf"(?:; |On balance, )([^;]*) speaks?(?: slightly)? {word} (?:a match|it)", words
+            )
+            side = [key for key in percent if sign * percent[key] > 0]
+            if not side:
+                assert clause is None or "(" not in clause[1]
+                continue
+            numbers = [int(number) for number in re.findall(r"\((\d+) %", clause[1])]
+            assert numbers == sorted(numbers, reverse=True)
+            assert numbers[0] == max(abs(percent[key]) for key in side)
+            for key in side:
+                if named[key] and named[key].start() < clause.end() and named[key].start() >= clause.start():
+                    assert int(named[key][1]) == abs(percent[key])
+        for one in table:
+            told_number = named[one.region.key]
+            if told_number and told_number[1][0] in "+\N{MINUS SIGN}":
+                assert int(told_number[1].replace("\N{MINUS SIGN}", "-")) == percent[one.region.key]
+        if found := re.search(r"For (?:its|their) size, (.*) \(\d+ %\) speaks? most", words):
+            sign = 1 if re.search(r"^[^;]* speaks?(?: slightly)? for", words) else -1
+            dense = max(table, key=lambda one: sign * one.net_share / one.region.mask.mean())
+            assert found[1] == dense.region.name
+        # All that speaks for, less all that speaks against, is what the table's numbers sum to.
+        if totals := re.search(r"In all, (\d+) % of the evidence speaks (for|against)", words):
+            whole = (1 if totals[2] == "for" else -1) * (2 * int(totals[1]) - 100)
+            assert whole == pytest.approx(sum(percent.values()), abs=1 + len(table) / 2)
 
 
 def weighed(probe, reference=None):
@@ -282,27 +340,39 @@ class TestWeightSummary:
     """Of maps that say how much a place counts: they speak neither for nor against."""
 
     def test_of_one_region(self):
-        assert weighed(map_of(nose=0.1)) == (
-            "The nose stands out in how much it counts (100 % of the weight)."
-        )
-        assert weighed(map_of(eyes=0.1)) == (
-            "The eyes stand out in how much they count (100 % of the weight)."
-        )
+        assert weighed(map_of(nose=0.1)) == "The nose counts most (100 % of the weight)."
+        assert weighed(map_of(eyes=0.1)) == "The eyes count most (100 % of the weight)."
 
     def test_three_to_one(self):
         nose, mouth = MASKS["nose"].sum(), MASKS["mouth"].sum()
         assert weighed(map_of(nose=3 / nose, mouth=1 / mouth)) == (
-            "The nose and the mouth stand out in how much they count (75 % and 25 % of the weight)."
+            "The nose counts most (75 % of the weight), then the mouth (25 %)."
         )
 
-    def test_an_even_map_names_no_region(self):
-        assert weighed(np.ones((112, 112))) == "No region stands out in how much it counts."
+    def test_of_an_even_map_no_region_stands_out(self):
+        assert weighed(np.ones((112, 112))) == (
+            "Hair, ears and background count most (47 % of the weight), then the cheeks (16 %) and the "
+            "forehead (15 %). For its size, no region stands out."
+        )
 
     def test_most_of_it_in_the_background(self):
         assert weighed(map_of(rest=1)) == (
-            "No region stands out in how much it counts. "
-            "Most of the weight, 100 %, lies outside the face, in hair, ears or background."
+            "Hair, ears and background count most (100 % of the weight). Most of the weight lies outside the "
+            "face."
         )
+
+    @settings(deadline=None)
+    @given(wild_maps(), wild_maps())
+    def test_what_is_large_is_named_in_order(self, probe, reference):
+        maps = np.abs(probe), np.abs(reference)
+        table = pair_evidence(*(region_evidence(one, REGION_GROUPS) for one in maps))
+        words = weighed(*maps)
+        for one in table:
+            assert one.share < 0.1 or one.region.name in words.lower()
+        first = words.partition(". ")[0]
+        numbers = [int(number) for number in re.findall(r"\((\d+) %", first)]
+        assert numbers == sorted(numbers, reverse=True)
+        assert not numbers or numbers[0] == max(whole_percent(one.share) for one in table)
 
     def test_a_map_of_zeros_does_not_count(self):
         assert weighed(map_of(nose=1), map_of()) == weighed(map_of(nose=1))

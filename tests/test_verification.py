@@ -1,14 +1,19 @@
 """From two photos to a verdict, on real photos and with stand-ins whose answer is known."""
 
+import dataclasses
 import io
+import pickle
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from xfv_demo import Verifier
 from xfv_demo.alignment import ARCFACE_TEMPLATE
-from xfv_demo.errors import FaceNotFoundError, ImageError
+from xfv_demo.calibration import Calibration
+from xfv_demo.calibrators import CALIBRATORS
+from xfv_demo.errors import FaceNotFoundError, ImageError, ModelError
 from xfv_demo.types import Face
 from xfv_demo.verification import PROVISIONAL_THRESHOLD
 
@@ -99,6 +104,45 @@ def test_distance_on_paper(first, second, distance, same):
     assert verification.model == "MeanColour"
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.full((2, 8), np.nan, np.float32), "not finite"),
+        (np.full((2, 8), np.inf), "not finite"),
+        (np.zeros((2, 8)), "no direction"),
+        (np.ones((1, 8)), "(1, 8) for 2 faces"),
+        (np.ones((2, 1, 1, 8)), "(2, 1, 1, 8) for 2 faces"),
+        ("embedding", "no array of numbers"),
+    ],
+)
+def test_an_own_embedder_that_gives_no_embedding_is_told_so(given, words):
+    class Own:
+        def embed(self, images):
+            return given
+
+    with pytest.raises(ModelError) as caught:
+        Verifier(Own(), detector=TemplateFaces(1)).verify(plain(200), plain(100))
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", [list, np.float64, np.float16, lambda values: 1e30 * values])
+def test_an_own_embedder_may_give_any_numbers(kind):
+    class Own:
+        def embed(self, images):
+            means = images.mean(axis=(1, 2))
+            return means.tolist() if kind is list else kind(means)
+
+    verification = Verifier(Own(), detector=TemplateFaces(1)).verify(plain((30, 40, 0)), plain((40, 30, 0)))
+    assert verification.distance == pytest.approx(0.04, abs=1e-3)
+
+
+def test_a_pickled_verifier_gives_the_same(verifier, examples):
+    again = pickle.loads(pickle.dumps(verifier))
+    paths = examples / "obama.jpg", examples / "obama2.jpg"
+    assert again.verify(*paths).distance == pytest.approx(verifier.verify(*paths).distance, abs=1e-6)
+
+
 def test_the_threshold_itself_is_not_the_same_person():
     """A pair is the same person where the distance is below the threshold, not at it."""
 
@@ -107,6 +151,7 @@ def test_the_threshold_itself_is_not_the_same_person():
         dataset = "paper"
         model_sha256 = None
         method = "paper"
+        largest_confidence = 0.999
 
         def confidence(self, distance):
             return 0.5
@@ -151,6 +196,48 @@ def test_without_calibration_there_is_no_confidence(verifier, examples):
     assert any("not calibrated" in notice for notice in verification.notices)
 
 
+@pytest.mark.parametrize("method", CALIBRATORS)
+@pytest.mark.parametrize(("pairs", "shown"), [(20, "86.0"), (300, "99.0"), (3000, "99.9")])
+def test_no_confidence_is_stated_beyond_what_the_pairs_carry(monkeypatch, method, pairs, shown):
+    """Two classes far apart, of which any fit is as good as certain; both decisions."""
+    # Of photos of one colour the confidence would be withheld.
+    monkeypatch.setattr(Verifier, "_doubts", lambda *_: [])
+    distances = np.r_[np.linspace(0.05, 0.2, pairs), np.linspace(0.9, 1.0, pairs)]
+    calibration = Calibration.fit(distances, np.repeat([True, False], pairs), method=method)
+    verifier = Verifier(MeanColour(), calibration, detector=TemplateFaces(1))
+    for reference in ((255, 0, 0), (0, 255, 0)):
+        verification = verifier.verify(plain((255, 0, 0)), plain(reference))
+        assert verification.confidence <= 0.05 ** (1 / pairs)
+        assert verification.to_dict()["confidence"] <= 0.05 ** (1 / pairs)
+        percent = verification.shown_confidence.removeprefix("over ").removesuffix(" %")
+        assert float(percent) <= float(shown)
+        if calibration.confidence(verification.distance) > calibration.largest_confidence:
+            assert verification.shown_confidence == f"over {shown} %"
+
+
+@pytest.mark.parametrize(
+    ("confidence", "largest", "shown"),
+    [
+        (0.9726, None, "97.3 %"),
+        (0.99967, None, "over 99.9 %"),
+        (0.99967, 0.999001, "over 99.9 %"),
+        # More pairs carry more, but three digits are all that is shown.
+        (0.99996, 0.99999, "over 99.9 %"),
+        (0.990064, 0.990064, "over 99.0 %"),
+        (0.9899, 0.990064, "99.0 %"),
+        (0.9726, 0.990064, "97.3 %"),
+        # Not 86.1 %, which would be more than they carry.
+        (0.86088, 0.86089, "over 86.0 %"),
+        (0.5, 0.5, "50.0 %"),
+        (None, None, None),
+    ],
+)
+def test_confidence_in_words(confidence, largest, shown):
+    verification = Verifier(MeanColour(), detector=TemplateFaces(1)).verify(plain(1), plain(2))
+    stated = dataclasses.replace(verification, confidence=confidence, largest_confidence=largest)
+    assert stated.shown_confidence == shown
+
+
 def test_an_embedders_notice_is_handed_on():
     embedder = MeanColour()
     embedder.name, embedder.notice = "colour", "this is only a mean"
@@ -175,3 +262,74 @@ def test_a_lossy_copy_is_the_same_person(verifier, photos):
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=40)
     assert verifier.verify(photos["obama2"], buffer.getvalue()).distance < 0.2
+
+
+class AtOneTenth:
+    """A calibration that is sure of all."""
+
+    threshold = 0.1
+    dataset = "paper"
+    model_sha256 = None
+    method = "paper"
+    largest_confidence = 0.999
+
+    def confidence(self, distance):
+        return 0.999
+
+
+def textured(tint, blur=1.0):
+    """A photo on the template with detail in it, whose mean colour is `tint`."""
+    noise = cv2.GaussianBlur(np.random.default_rng(0).standard_normal((112, 112)), (0, 0), blur)
+    noise = 40 * noise / noise.std()
+    return np.clip(np.array(tint) + noise[..., None], 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def sure():
+    return Verifier(MeanColour(), AtOneTenth(), detector=TemplateFaces(1))
+
+
+def test_a_good_pair_gets_its_confidence(sure):
+    verification = sure.verify(textured((180, 60, 60)), textured((60, 60, 180)))
+    assert verification.confidence == 0.999
+    assert verification.cautions == ()
+    assert verification.confidence_withheld is None
+
+
+def test_a_blurred_face_gets_none_and_the_reason_everywhere(sure):
+    verification = sure.verify(textured((180, 60, 60)), textured((180, 60, 60), blur=8))
+    assert verification.same_person
+    assert verification.confidence is None
+    assert verification.confidence_withheld == 'the face in "reference" is blurred'
+    (caution,) = verification.cautions
+    assert caution.startswith('no confidence is given, for the face in "reference" is blurred')
+    assert caution in verification.notices
+    document = verification.to_dict()
+    assert document["confidence"] is None
+    assert document["confidence_withheld"] == verification.confidence_withheld
+    assert caution in document["notices"]
+
+
+def test_photos_of_one_name_are_told_apart(sure, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(textured((180, 60, 60), blur=8)).save(tmp_path / "one" / "me.png")
+    Image.fromarray(textured((180, 60, 60))).save(tmp_path / "two" / "me.png")
+    verification = sure.verify(tmp_path / "one" / "me.png", tmp_path / "two" / "me.png")
+    assert verification.confidence_withheld == 'the face in "me.png" (first photo) is blurred'
+
+
+def test_what_the_model_takes_for_nobody_gets_no_confidence(sure):
+    """The mean colour of noise is grey, and so is that of the first photo."""
+    verification = sure.verify(textured((120, 120, 120)), textured((180, 60, 60)))
+    assert verification.confidence is None
+    assert verification.confidence_withheld == (
+        'the face in "probe" is to the model much like a picture without a face'
+    )
+
+
+def test_without_a_calibration_nothing_is_withheld_but_the_caution_stays():
+    verifier = Verifier(MeanColour(), detector=TemplateFaces(1))
+    verification = verifier.verify(textured((180, 60, 60), blur=8), textured((60, 60, 180)))
+    assert verification.confidence_withheld is None
+    assert any('the face in "probe" is blurred' in caution for caution in verification.cautions)

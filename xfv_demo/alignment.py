@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage.transform import SimilarityTransform, estimate_transform
 
+from xfv_demo.errors import ImageError
 from xfv_demo.types import FloatArray, Photo
 
 ALIGNED_SIZE = 112
@@ -99,6 +100,25 @@ def align(photo: Photo, landmarks: ArrayLike) -> FloatArray:
         image, matrix = _shrink(image, matrix, scale)
     aligned: FloatArray = cv2.warpAffine(image, matrix, (ALIGNED_SIZE, ALIGNED_SIZE), flags=cv2.INTER_LINEAR)
     return aligned
+
+
+def as_aligned(photo: Photo, name: str) -> FloatArray:
+    """Takes a photo for what it is said to be, an aligned face; only its size is checked.
+
+    Args:
+        photo: (112, 112, 3) uint8, RGB.
+        name: What messages call the photo.
+
+    Returns:
+        (112, 112, 3) float32, RGB, in [0, 1].
+
+    Raises:
+        ImageError: The photo has another size.
+    """
+    if photo.shape[:2] != (ALIGNED_SIZE, ALIGNED_SIZE):
+        size = f"{photo.shape[1]} x {photo.shape[0]} pixels"
+        raise ImageError(f'"{name}" has {size}, not the 112 x 112 of an aligned crop')
+    return photo.astype(np.float32) / np.float32(255)
 
 
 def _crop_to_output(photo: Photo, matrix: NDArray[np.float64]) -> tuple[Photo, NDArray[np.float64]]:

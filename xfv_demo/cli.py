@@ -1,6 +1,6 @@
 """The command line: `python -m xfv_demo` or `xfv-demo`."""
 
-import json
+import math
 import shlex
 import sys
 import time
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -21,6 +21,7 @@ from xfv_demo.files import (
     check_file,
     check_folder,
     check_marks,
+    json_text,
     write_all,
     write_between_marks,
     write_whole,
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     from xfv_demo.embedding import SavedModelEmbedder
     from xfv_demo.engine import Precision
     from xfv_demo.evaluation.contenders import Contender
-    from xfv_demo.evaluation.datasets import PairSet
+    from xfv_demo.evaluation.datasets import LabelledDistances, LabelledImages, PairSet
     from xfv_demo.evaluation.embeddings import FaceChoice, Progress
     from xfv_demo.evaluation.metrics import Interval
     from xfv_demo.evaluation.patch_lfw import PatchLfw
     from xfv_demo.evaluation.verification import DetectionFailure, PairCounts, VerificationReport
     from xfv_demo.types import AlignedFace, Verification
-    from xfv_demo.verification import Verifier
+    from xfv_demo.verification import Verifier, WhichFace
 
 # What Typer's argument parser raises for wrong words. Its home has moved between versions; its place among
 # the bases of BadParameter has not.
@@ -57,6 +58,8 @@ app = typer.Typer(
 # More pairs of one class than this many times the other's are not used.
 _MOST_UNBALANCED = 2
 _FOLDS = 10
+
+_Pairs = TypeVar("_Pairs", "PairSet", "LabelledDistances")
 
 # Where a document has the results of the benchmark of explanations.
 _BENCHMARK_MARK = "patch-lfw"
@@ -81,8 +84,56 @@ CalibrationMethodOption = Annotated[
     str | None,
     typer.Option(help="The method of that calibration, such as xface; its default unless given."),
 ]
-FaceAOption = Annotated[int, typer.Option(help="Which face of A; 0 is the largest.")]
-FaceBOption = Annotated[int, typer.Option(help="Which face of B; 0 is the largest.")]
+
+
+def _which_face(word: str) -> "WhichFace":
+    if word == "best":
+        return "best"
+    try:
+        return int(word)
+    except ValueError:
+        raise typer.BadParameter(f'"{word}" is no face; give a number, 0 for the largest, or best') from None
+
+
+FaceAOption = Annotated[
+    Any,
+    typer.Option(
+        parser=_which_face,
+        metavar="NUMBER|best",
+        help="Which face of A: a number, 0 is the largest; or best, the one most like a face of B. 0 unless "
+        "given.",
+    ),
+]
+FaceBOption = Annotated[
+    Any, typer.Option(parser=_which_face, metavar="NUMBER|best", help="Which face of B, likewise.")
+]
+BestFaceOption = Annotated[
+    Literal["best"] | None,
+    typer.Option(
+        "--face",
+        help="best: of all faces in both photos the two most alike, for photos of groups, unless --face-a or "
+        "--face-b says otherwise. Among n pairs a false match is n times as likely; the odds behind the "
+        "confidence of a same person are divided by n.",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        help="A distance above 0 and up to 2 to decide by, in place of the calibration's. The confidence is "
+        "then how likely the calibration holds that decision to be right, and may be under 50 %."
+    ),
+]
+AlignedPhotosOption = Annotated[
+    bool,
+    typer.Option(
+        "--aligned",
+        help="The photos are aligned 112 x 112 crops: no face is looked for, nor checked to be one.",
+    ),
+]
+AlignedSetOption = Annotated[
+    bool,
+    typer.Option("--aligned", help="The photos are aligned 112 x 112 crops; no face is looked for."),
+]
 PrecisionOption = Annotated[
     Literal["float32", "bfloat16"],
     typer.Option(
@@ -94,6 +145,20 @@ DataOption = Annotated[
     typer.Option(
         help="LFW's folder or .tgz, a CSV of pairs (first,second,genuine), an insightface .bin, or a folder "
         "with one folder of photos for each person."
+    ),
+]
+OptionalDataOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="LFW's folder or .tgz, a CSV of pairs (first,second,genuine), an insightface .bin, or a folder "
+        "with one folder of photos for each person. This or --distances."
+    ),
+]
+DistancesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A CSV of distances made elsewhere (distance,genuine, or similarity,genuine; with fold if there "
+        "are folds). No photo is read and no model is loaded; --model is the name of theirs."
     ),
 ]
 PairsFileOption = Annotated[
@@ -139,14 +204,35 @@ def verify(
     reference: ReferenceArgument,
     model: ModelOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    faces: Annotated[
+        bool,
+        typer.Option(
+            "--faces",
+            help="Print below the verdict a table of all faces found in both photos; --json has them anyway.",
+        ),
+    ] = False,
     calibration: CalibrationOption = None,
     method: CalibrationMethodOption = None,
-    face_a: FaceAOption = 0,
-    face_b: FaceBOption = 0,
+    face: BestFaceOption = None,
+    face_a: FaceAOption = None,
+    face_b: FaceBOption = None,
+    threshold: ThresholdOption = None,
+    aligned: AlignedPhotosOption = False,
 ) -> None:
     """Says whether two photos show the same person."""
-    _, verification = _verify((probe, reference), (face_a, face_b), model, calibration, method)
-    typer.echo(json.dumps(verification.to_dict(), indent=2) if as_json else _in_words(verification))
+    if faces and aligned:
+        raise XfvError("--faces lists the faces found, but with --aligned none is looked for; leave one out")
+    _, verification = _verify(
+        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned
+    )
+    if as_json:
+        typer.echo(json_text(verification.to_dict(), indent=2))
+        return
+    typer.echo(_in_words(verification))
+    if faces:
+        from rich.console import Console
+
+        Console().print(_faces_table(verification))
 
 
 @app.command()
@@ -168,8 +254,11 @@ def explain(
     model: ModelOption = "auto",
     calibration: CalibrationOption = None,
     method: CalibrationMethodOption = None,
-    face_a: FaceAOption = 0,
-    face_b: FaceBOption = 0,
+    face: BestFaceOption = None,
+    face_a: FaceAOption = None,
+    face_b: FaceBOption = None,
+    threshold: ThresholdOption = None,
+    aligned: AlignedPhotosOption = False,
     precision: PrecisionOption = "float32",
     palette: Annotated[
         str,
@@ -188,7 +277,7 @@ def explain(
         raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
     check_folder(out)
     verifier, verification = _verify(
-        (probe, reference), (face_a, face_b), model, calibration, method, precision
+        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned, precision
     )
     results = {}
     with progress_bar("Explaining") as show:
@@ -233,7 +322,7 @@ def bench(
     for reason in report.left_out:
         typer.echo(f"Left out: {reason}")
     if out:
-        write_whole(out, f"{json.dumps(report.to_dict(), indent=2)}\n".encode())
+        write_whole(out, f"{json_text(report.to_dict(), indent=2)}\n".encode())
         typer.echo(f"Written to {out}")
 
 
@@ -332,7 +421,8 @@ def train_xcos(
 
 @app.command()
 def calibrate(
-    data: DataOption,
+    data: OptionalDataOption = None,
+    distances: DistancesOption = None,
     model: ModelOption = "auto",
     pairs_file: PairsFileOption = None,
     dataset: Annotated[
@@ -341,6 +431,7 @@ def calibrate(
     method: MethodOption = DEFAULT_METHOD,
     count: CountOption = 6000,
     face: FaceOption = "central",
+    aligned: AlignedSetOption = False,
     seed: SeedOption = 0,
     out: Annotated[
         Path | None, typer.Option(help="The file to write; the user's own calibrations unless given.")
@@ -350,30 +441,41 @@ def calibrate(
     import numpy as np
 
     from xfv_demo.calibration import Calibration, calibration_path
-    from xfv_demo.explaining import library_versions
 
     _check_method(method)
     if out:
         check_file(out)
-    measured = _measure(_read(data, pairs_file, dataset, count, seed), model, face)
+    if distances:
+        if model == "auto":
+            raise XfvError("--distances needs --model, the name of the model that the distances come from")
+        measured = _measured_elsewhere(data, distances, dataset, model, aligned=aligned)
+    else:
+        measured = _measure(
+            _read(data, pairs_file, dataset, count, seed, aligned=aligned), model, face, foldwise=False
+        )
     _say_failures(measured)
     calibration = Calibration.fit(
         measured.distances,
         measured.genuine,
         method=method,
-        model=measured.embedder.name,
-        model_sha256=measured.embedder.sha256,
+        model=measured.model,
+        model_sha256=measured.model_sha256,
         dataset=measured.name,
         folds=len(np.unique(measured.folds)),
-        library_versions=library_versions(),
+        library_versions=measured.versions,
     )
     beside = None if method == DEFAULT_METHOD else method
-    path = out or calibration_path(measured.embedder.name, measured.name, beside)
+    path = out or calibration_path(measured.model, measured.name, beside)
     calibration.save(path)
     rates = calibration.error_rates_at(calibration.threshold)
-    typer.echo(f"{measured.embedder.name} on {measured.name}: threshold {calibration.threshold:.3f}")
-    typer.echo(f"  of its own pairs, FMR {rates.fmr:.2%} and FNMR {rates.fnmr:.2%} at the threshold")
+    typer.echo(f"{measured.model} on {measured.name}: threshold {calibration.threshold:.3f}")
+    fmr = f"{rates.fmr:.2%} {_interval(rates.fmr_interval)}"
+    fnmr = f"{rates.fnmr:.2%} {_interval(rates.fnmr_interval)}"
+    typer.echo(f"  of its own pairs, FMR {fmr} and FNMR {fnmr} at the threshold (95 % intervals)")
+    typer.echo(f"  it carries confidences of up to {calibration.largest_confidence:.2%}")
     typer.echo(f"  written to {path}")
+    if distances:
+        typer.echo("  nothing tells whether the distances are of the weights and the alignment in use here")
     if out is None:
         use = f"--model {shlex.quote(model)} --calibration {shlex.quote(measured.name)}"
         by = f" --method {method}" if beside else ""
@@ -391,20 +493,24 @@ def evaluate_lfw(
     pairs_file: PairsFileOption = None,
     method: MethodOption = DEFAULT_METHOD,
     face: FaceOption = "central",
+    aligned: AlignedSetOption = False,
     seed: SeedOption = 0,
     out: OutOption = Path("results"),
 ) -> None:
     """Verification on Labeled Faces in the Wild: accuracy, error rates, and how honest the confidence is."""
     from xfv_demo.evaluation.datasets import read_lfw
+    from xfv_demo.evaluation.embeddings import as_aligned_set
 
     _check_method(method)
     check_folder(out)
-    _evaluate(_measure(read_lfw(data, pairs_file), model, face), method, seed, out)
+    pairs = read_lfw(data, pairs_file)
+    _evaluate(_measure(as_aligned_set(pairs) if aligned else pairs, model, face), method, seed, out)
 
 
 @evaluate_app.command("pairs")
 def evaluate_pairs(
-    data: DataOption,
+    data: OptionalDataOption = None,
+    distances: DistancesOption = None,
     model: ModelOption = "auto",
     dataset: Annotated[
         str | None, typer.Option(help="What to call the data set; its own name unless given.")
@@ -412,13 +518,18 @@ def evaluate_pairs(
     method: MethodOption = DEFAULT_METHOD,
     count: CountOption = 6000,
     face: FaceOption = "central",
+    aligned: AlignedSetOption = False,
     seed: SeedOption = 0,
     out: OutOption = Path("results"),
 ) -> None:
-    """The same on any labelled set: a CSV of pairs, an insightface .bin, a folder of people."""
+    """The same on any labelled set: a CSV of pairs, an insightface .bin, a folder of people, or distances."""
     _check_method(method)
     check_folder(out)
-    _evaluate(_measure(_read(data, None, dataset, count, seed), model, face), method, seed, out)
+    if distances:
+        measured = _measured_elsewhere(data, distances, dataset, model, aligned=aligned)
+    else:
+        measured = _measure(_read(data, None, dataset, count, seed, aligned=aligned), model, face)
+    _evaluate(measured, method, seed, out)
 
 
 @evaluate_app.command("xcos")
@@ -439,12 +550,14 @@ def evaluate_xcos(
     ] = None,
     count: CountOption = 6000,
     face: FaceOption = "central",
+    aligned: AlignedSetOption = False,
     seed: SeedOption = 0,
     out: OutOption = Path("results"),
 ) -> None:
     """XCos in the cosine's place: accuracy by fold, and correlation, on people it was not trained on."""
     check_folder(out)
-    _evaluate_xcos(_read(data, pairs_file, dataset, count, seed), model, heads or [None], face, seed, out)
+    pairs = _read(data, pairs_file, dataset, count, seed, aligned=aligned)
+    _evaluate_xcos(pairs, model, heads or [None], face, seed, out)
 
 
 @evaluate_app.command("patch-lfw")
@@ -483,6 +596,7 @@ def evaluate_patch_lfw(
         typer.Option(help="A Markdown file to put the results into, between marks such as README.md has."),
     ] = None,
     face: FaceOption = "central",
+    aligned: AlignedSetOption = False,
     seed: SeedOption = 0,
     out: OutOption = Path("results"),
 ) -> None:
@@ -501,7 +615,7 @@ def evaluate_patch_lfw(
 
     embedder = load_embedder(model, progress=True)
     threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
-    made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face)
+    made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, aligned=aligned)
     if save:
         made.save(save)
         typer.echo(f"{len(made)} patched pairs written to {save}")
@@ -532,41 +646,53 @@ def _listed(words: str) -> list[str]:
 
 def _verify(
     paths: tuple[Path, Path],
-    face_indices: tuple[int, int],
+    faces: "tuple[WhichFace | None, WhichFace | None]",
+    face: Literal["best"] | None,
     model: str,
     calibration: str | None,
     method: str | None,
+    threshold: float | None,
+    aligned: bool,
     precision: "Precision" = "float32",
 ) -> "tuple[Verifier, Verification]":
+    from xfv_demo.alignment import as_aligned
     from xfv_demo.images import photo_name, read_photo
+    from xfv_demo.verification import Verifier, check_threshold
 
-    # Before the model: a photo that cannot be read should not cost the wait, let alone a download.
+    # Before the model: what is wrong with words or photos should not cost the wait, let alone a download.
+    check_threshold(threshold)
     photos = [read_photo(path) for path in paths]
+    if aligned:
+        for photo, path in zip(photos, paths, strict=True):
+            as_aligned(photo, photo_name(path))
     from xfv_demo.embedding import load_embedder
-    from xfv_demo.verification import Verifier
 
     embedder = load_embedder(model, progress=True, precision=precision)
-    verifier = Verifier.calibrated(embedder, calibration, method)
-    faces = [
-        verifier.find_face(photo, face, name=photo_name(path))
-        for photo, face, path in zip(photos, face_indices, paths, strict=True)
+    verifier = Verifier.calibrated(embedder, calibration, method, threshold=threshold)
+    candidates = [
+        verifier.find_candidates(
+            photo, (face or 0) if which is None else which, name=photo_name(path), aligned=aligned
+        )
+        for photo, which, path in zip(photos, faces, paths, strict=True)
     ]
-    return verifier, verifier.compare(*faces)
+    return verifier, verifier.compare_most_alike(*candidates)
 
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """A data set's pairs, measured by a model."""
+    """A data set's pairs, measured by a model, here or elsewhere."""
 
     name: str
-    embedder: "SavedModelEmbedder"
-    distances: "NDArray[np.float32]"
+    model: str
+    model_sha256: str | None
+    versions: dict[str, str]
+    distances: "NDArray[np.float32] | NDArray[np.float64]"
     genuine: "NDArray[np.bool_]"
     folds: "NDArray[np.int64]"
     face: str | None
     left_out: "PairCounts"
     failures: "tuple[DetectionFailure, ...]"
-    seconds: float
+    seconds: float | None
 
 
 def _check_method(method: str) -> None:
@@ -579,19 +705,36 @@ def _check_method(method: str) -> None:
         )
 
 
-def _read(data: Path, pairs_file: Path | None, name: str | None, count: int, seed: int) -> "PairSet":
+def _read(
+    data: Path | None,
+    pairs_file: Path | None,
+    name: str | None,
+    count: int,
+    seed: int,
+    *,
+    aligned: bool = False,
+) -> "PairSet":
     """Reads a data set's pairs; where it has people and no pairs, draws them."""
     import numpy as np
 
     from xfv_demo.evaluation.datasets import LabelledImages, open_dataset
+    from xfv_demo.evaluation.embeddings import as_aligned_set
 
+    if data is None:
+        raise XfvError("no data is given; give --data, a labelled set of photos, or --distances, a CSV")
     dataset = open_dataset(data, pairs_file=pairs_file, name=name)
     if isinstance(dataset, LabelledImages):
-        return dataset.pairs(count, np.random.default_rng(seed))
-    return dataset
+        _say_left_out(dataset)
+        dataset = dataset.pairs(count, np.random.default_rng(seed))
+    return as_aligned_set(dataset) if aligned else dataset
 
 
-def _balanced(pairs: "PairSet") -> "PairSet":
+def _say_left_out(images: "LabelledImages") -> None:
+    if images.notice:
+        typer.echo(images.notice, err=True)
+
+
+def _balanced(pairs: _Pairs) -> _Pairs:
     """As many pairs of each class, where one is more than twice the other; says so.
 
     The threshold is the one of highest accuracy over all pairs, while a confidence takes both classes as
@@ -608,7 +751,7 @@ def _balanced(pairs: "PairSet") -> "PairSet":
     return pairs.subset(2 * smaller)
 
 
-def _in_folds(pairs: "PairSet") -> "PairSet":
+def _in_folds(pairs: _Pairs) -> _Pairs:
     """Ten folds of as many pairs of each class, where a set has none of its own, as LFW's View 1."""
     import numpy as np
 
@@ -621,17 +764,20 @@ def _in_folds(pairs: "PairSet") -> "PairSet":
     return replace(pairs, folds=folds)
 
 
-def _measure(pairs: "PairSet", model: str, face: "FaceChoice") -> _Measured:
+def _measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True) -> _Measured:
     """Embeds a set's images and measures its pairs, leaving out those that lack a face."""
     import numpy as np
 
     from xfv_demo.assets import cache_folder
+    from xfv_demo.calibration import MINIMUM_PAIRS
     from xfv_demo.embedding import load_embedder
     from xfv_demo.evaluation.embeddings import EmbeddingStore, measure_pairs
     from xfv_demo.evaluation.verification import PairCounts
+    from xfv_demo.explaining import library_versions
 
     start = time.monotonic()
     pairs = _in_folds(_balanced(pairs))
+    pairs.require(MINIMUM_PAIRS, outside_folds=foldwise)
     embedder = load_embedder(model, progress=True)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
@@ -642,7 +788,9 @@ def _measure(pairs: "PairSet", model: str, face: "FaceChoice") -> _Measured:
     lost = pairs.genuine[~usable]
     return _Measured(
         name=pairs.name,
-        embedder=embedder,
+        model=embedder.name,
+        model_sha256=embedder.sha256,
+        versions=library_versions(),
         distances=measured.distances[usable],
         genuine=pairs.genuine[usable],
         folds=pairs.folds[usable],
@@ -653,6 +801,33 @@ def _measure(pairs: "PairSet", model: str, face: "FaceChoice") -> _Measured:
     )
 
 
+def _measured_elsewhere(
+    data: Path | None, distances: Path, name: str | None, model: str, *, aligned: bool
+) -> _Measured:
+    """Reads pairs whose distances were made elsewhere; no photo is read and no model is loaded."""
+    from xfv_demo.evaluation.datasets import read_distances_csv
+    from xfv_demo.evaluation.verification import PairCounts
+
+    if data or aligned:
+        raise XfvError("--distances takes the place of photos; leave out --data and --aligned")
+    read = read_distances_csv(distances)
+    pairs = _in_folds(_balanced(read if name is None else replace(read, name=name)))
+    return _Measured(
+        name=pairs.name,
+        # A name, whatever else --model may be elsewhere: it becomes part of file names.
+        model="unnamed" if model == "auto" else Path(model).name or "unnamed",
+        model_sha256=None,
+        versions={"xfv-demo": __version__},
+        distances=pairs.distances,
+        genuine=pairs.genuine,
+        folds=pairs.folds,
+        face=None,
+        left_out=PairCounts(genuine=0, impostor=0),
+        failures=(),
+        seconds=None,
+    )
+
+
 def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
     """Reports on measured pairs: a table on the terminal, JSON and figures in a folder."""
     import numpy as np
@@ -660,14 +835,13 @@ def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
 
     from xfv_demo.evaluation.figures import save_figures
     from xfv_demo.evaluation.verification import evaluate
-    from xfv_demo.explaining import library_versions
 
     report = evaluate(
         measured.distances,
         measured.genuine,
         measured.folds,
-        model=measured.embedder.name,
-        model_sha256=measured.embedder.sha256,
+        model=measured.model,
+        model_sha256=measured.model_sha256,
         dataset=measured.name,
         rng=np.random.default_rng(seed),
         face=measured.face,
@@ -676,7 +850,7 @@ def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
         method=method,
         seed=seed,
         duration_seconds=measured.seconds,
-        library_versions=library_versions(),
+        library_versions=measured.versions,
     )
     prefix = f"{report.model}-{report.dataset}"
     report.save(out / f"{prefix}.json")
@@ -712,6 +886,7 @@ def _train_xcos(
         check_folder(out)
     settings = settings_from({**(_read_config(config) if config else {}), **given})
     images = read_people(data)
+    _say_left_out(images)
     people = frozenset(images.people)
     if hold_out:
         pairs = read_lfw(data)
@@ -818,6 +993,7 @@ def _evaluate_xcos(
             "people, or train one with --hold-out"
         )
     untrained = _in_folds(pairs.where(chosen >= 0))
+    untrained.require(2, outside_folds=True)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Measuring {pairs.name}") as progress,
@@ -873,6 +1049,8 @@ def _patch_lfw(
     seed: int,
     pairs: int,
     face: "FaceChoice",
+    *,
+    aligned: bool,
 ) -> "PatchLfw":
     """Makes Patch-LFW of a data set, or reads one that was written."""
     from xfv_demo.assets import cache_folder
@@ -881,7 +1059,8 @@ def _patch_lfw(
 
     if (data / INDEX_FILE).is_file():
         return read_patch_lfw(data)
-    whole = _read(data, pairs_file, name, count, seed)
+    whole = _read(data, pairs_file, name, count, seed, aligned=aligned)
+    whole.subset(pairs).require(2)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Faces of {whole.name}") as progress,
@@ -955,14 +1134,16 @@ def _report_tables(report: "VerificationReport") -> "list[Table]":
     )
     numbers.add_row(
         f"{len(accuracy.folds)}-fold accuracy",
-        f"{accuracy.mean:.2%} ± {accuracy.standard_error:.2%} (standard error; the folds deviate by "
-        f"{accuracy.standard_deviation:.2%})",
+        f"{accuracy.mean:.2%} {_interval(report.accuracy_interval)} ± {accuracy.standard_error:.2%} "
+        f"(standard error; the folds deviate by {accuracy.standard_deviation:.2%})",
     )
     numbers.add_row("threshold", f"{point.threshold:.3f}")
     numbers.add_row("FMR there", f"{point.fmr:.2%} {_interval(point.fmr_interval)}")
     numbers.add_row("FNMR there", f"{point.fnmr:.2%} {_interval(point.fnmr_interval)}")
-    numbers.add_row("EER", f"{separation.eer:.2%} {_interval(separation.eer_interval)}")
-    numbers.add_row("AUC", f"{separation.auc:.5f}")
+    numbers.add_row("EER", f"{separation.eer:.2%} {separation.reason or _interval(separation.eer_interval)}")
+    area = separation.auc_interval
+    told = f"[{area.low:.5f}, {area.high:.5f}]" if area else separation.reason
+    numbers.add_row("AUC", f"{separation.auc:.5f} {told}")
     for answer in report.fnmr_at_fmr:
         told = f"{answer.at.fnmr:.2%} {_interval(answer.interval)}" if answer.at else answer.reason
         numbers.add_row(f"FNMR at FMR {answer.target:g}", told)
@@ -977,7 +1158,12 @@ def _report_tables(report: "VerificationReport") -> "list[Table]":
 
 
 def _interval(interval: "Interval | None") -> str:
-    return "" if interval is None else f"[{interval.low:.2%}, {interval.high:.2%}]"
+    if interval is None:
+        return ""
+    width = 100 * (interval.high - interval.low)
+    # Of very many pairs, two digits would show an interval without width.
+    digits = max(2, 1 - math.floor(math.log10(width))) if width else 2
+    return f"[{interval.low:.{digits}%}, {interval.high:.{digits}%}]"
 
 
 def _say_failures(measured: _Measured) -> None:
@@ -1007,7 +1193,30 @@ def _in_words(verification: "Verification") -> str:
     return "\n".join(lines)
 
 
+def _faces_table(verification: "Verification") -> "Table":
+    """All faces found in both photos, as a person reads them."""
+    from rich.table import Table
+
+    table = Table(title="Faces found, the largest first; boxes, and how far apart the eyes are, in pixels")
+    for column in ("photo", "face", "left, top, right, bottom", "eyes", "score", "turned", "compared"):
+        table.add_column(column)
+    for letter, photo in (("A", verification.probe), ("B", verification.reference)):
+        for index, face in enumerate(photo.faces):
+            table.add_row(
+                letter,
+                str(index),
+                ", ".join(f"{edge:.0f}" for edge in face.box),
+                f"{face.eye_distance:.1f}",
+                f"{face.score:.4f}",
+                f"{face.rotation}°",
+                "yes" if index == photo.face_index else "",
+            )
+    return table
+
+
 def _confidence_in_words(verification: "Verification") -> str:
+    if verification.confidence_withheld:
+        return f"none, for {verification.confidence_withheld}"
     if verification.shown_confidence is None:
         return "none, for the model is not calibrated"
     by = f"{verification.calibration}, method {verification.confidence_method}"

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -16,6 +16,7 @@ from xfv_demo.engine import OpenVinoNetwork, Precision, check_agreement
 from xfv_demo.errors import ModelError
 from xfv_demo.grid import AffineHead, find_affine_head, last_grid
 from xfv_demo.patching import Box
+from xfv_demo.processes import check_process
 from xfv_demo.similarity import unit_length
 from xfv_demo.types import FloatArray
 
@@ -143,12 +144,14 @@ class SavedModelEmbedder:
 
     The model's serving signature is loaded as a graph and its variables are frozen into constants. That
     needs no Keras of any version, loads exports that carry optimizer slots (which `tf.saved_model.load`
-    refuses without tf_keras), lets TensorFlow fold constants, and shows the inner tensors of foreign models.
+    refuses without tf_keras; it is asked only where the graph does not load), lets TensorFlow fold constants,
+    and shows the inner tensors of foreign models.
 
     Embeddings come from OpenVINO, which runs the same graph several times as fast, once two images have
     shown that it gives what TensorFlow gives. Gradients and feature grids come from TensorFlow.
 
-    Safe to call from several threads.
+    Safe to call from several threads. Pickled, it is loaded again from its folder in the other process. A
+    process that was forked from one which has used a model gets an `XfvError`.
 
     Attributes:
         name: The model's name, for messages and reports.
@@ -192,6 +195,13 @@ class SavedModelEmbedder:
         self.folder = Path(folder)
         self.name = name or self.folder.resolve().name.removesuffix(".tf")
         self.notice = notice
+        self._options = {
+            "name": self.name,
+            "batch_size": batch_size,
+            "engine": engine,
+            "precision": precision,
+            "notice": notice,
+        }
         self._frozen, self._signature, expected = _load_frozen(self.folder)
         self.dimensions = self._signature.dimensions
         # A model exported for a fixed number of images takes that number and no other.
@@ -204,6 +214,10 @@ class SavedModelEmbedder:
     def __repr__(self) -> str:
         """The call that makes this embedder."""
         return f"{type(self).__name__}({str(self.folder)!r}, name={self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a copy in another process is made of: the folder, the settings, and the weights' hash."""
+        return _load_again, (type(self), str(self.folder.resolve()), self._options, self.sha256)
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -370,6 +384,7 @@ class SavedModelEmbedder:
     @functools.cached_property
     def _graph(self) -> Any:
         """TensorFlow's function, made when it is first needed: it takes half a gigabyte for a large model."""
+        check_process()
         return _as_function(self._frozen)
 
     @functools.cached_property
@@ -471,7 +486,22 @@ def load_embedder(
     )
 
 
+def _load_again(
+    kind: type[SavedModelEmbedder], folder: str, options: dict[str, Any], sha256: str
+) -> SavedModelEmbedder:
+    """Makes the embedder that was pickled."""
+    embedder = kind(folder, **options)
+    if embedder.sha256 != sha256:
+        raise ModelError(
+            f'the model in "{folder}" is no longer the one that was pickled: its files have changed; load it '
+            "anew"
+        )
+    return embedder
+
+
 def _checked(images: ArrayLike) -> FloatArray:
+    """What a network is to be run with, if it may be run in this process."""
+    check_process()
     array = np.asarray(images, dtype=np.float32)
     if array.ndim != 4 or array.shape[1:] != _INPUT_SHAPE:
         raise ValueError(f"aligned faces must be (N, 112, 112, 3), not {array.shape}")
@@ -499,27 +529,88 @@ def _load_frozen(folder: Path) -> tuple[Any, _Signature, FloatArray]:
         raise ModelError(
             f'"{folder}" is no SavedModel: it holds no saved_model.pb; give the folder that does'
         )
+    check_process()
+    key, chosen = _serving_signature(folder)
+    signature = _read_signature(folder, chosen)
     v1 = tf.compat.v1
     level = v1.logging.get_verbosity()
     # The loader warns that it is for TensorFlow 1; no other one loads exports with optimizer slots.
     v1.logging.set_verbosity(v1.logging.ERROR)
     try:
-        with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
-            meta_graph = v1.saved_model.loader.load(session, [_SERVE_TAG], str(folder))
-            signature = _choose_signature(folder, meta_graph.signature_def)
-            output = signature.output.rpartition(":")[0]
-            needed = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [output])
-            # A model exported for a fixed number of images takes that number and no other.
-            images = np.resize(_trial_images(), (signature.batch or 2, *_INPUT_SHAPE))
-            expected = session.run(signature.output, {signature.input: images})[:2]
-            flat = _inline_functions(needed, signature.output)
-            frozen = v1.graph_util.convert_variables_to_constants(session, flat, [output])
-    except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f'"{folder}" cannot be loaded as a SavedModel: {reason}') from error
+        return _frozen_by_name(folder, signature)
+    except _loading_errors() as error:
+        try:
+            return _frozen_by_object(folder, key, chosen, signature)
+        except _loading_errors():
+            raise ModelError(f'"{folder}" cannot be loaded as a SavedModel: {_reason(error)}') from error
     finally:
         v1.logging.set_verbosity(level)
-    return frozen, signature, expected
+
+
+def _loading_errors() -> tuple[type[Exception], ...]:
+    """What TensorFlow raises where a SavedModel cannot be loaded, run or frozen."""
+    import tensorflow as tf
+
+    return (OSError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, tf.errors.OpError)
+
+
+def _reason(error: Exception) -> str:
+    """The line of an error that says what is wrong; others say where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.endswith(":") and not line.startswith(("Detected at", "File"))]
+    return (told or lines or [type(error).__name__])[0]
+
+
+def _frozen_by_name(folder: Path, signature: _Signature) -> tuple[Any, _Signature, FloatArray]:
+    """Loads a SavedModel as TensorFlow 1 does, its variables by the names that the graph has for them."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        v1.saved_model.loader.load(session, [_SERVE_TAG], str(folder))
+        output = signature.output.rpartition(":")[0]
+        needed = v1.graph_util.extract_sub_graph(graph.as_graph_def(), [output])
+        expected = session.run(signature.output, {signature.input: _trial_batch(signature)})[:2]
+        flat = _inline_functions(needed, signature.output)
+        return v1.graph_util.convert_variables_to_constants(session, flat, [output]), signature, expected
+
+
+def _frozen_by_object(
+    folder: Path, key: str, chosen: Any, signature: _Signature
+) -> tuple[Any, _Signature, FloatArray]:
+    """Loads a SavedModel as TensorFlow 2 does, its variables by the objects that hold them.
+
+    What `tf.saved_model.save` writes of a Keras 3 model has each variable twice in the graph. The one that is
+    restored is not the one that is read: only the objects say that they are the same.
+    """
+    import tensorflow as tf
+
+    # What converters use for the same end; there is no public name for it.
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    # Held until the end: the function does not hold the variables.
+    loaded = tf.saved_model.load(str(folder))
+    function = loaded.signatures[key]
+    (image,) = chosen.inputs
+    (output,) = (name for name, tensor in chosen.outputs.items() if tensor.name == signature.output)
+    given = function(**{image: tf.constant(_trial_batch(signature))})
+    frozen = convert_variables_to_constants_v2(function)
+    # Tables and other resources stay inputs, which could not be given here.
+    (placeholder,) = frozen.inputs
+    embedding = frozen.outputs[sorted(given).index(output)].name
+    graph_def = tf.compat.v1.graph_util.extract_sub_graph(
+        frozen.graph.as_graph_def(), [embedding.rpartition(":")[0]]
+    )
+    return (
+        graph_def,
+        replace(signature, input=placeholder.name, output=embedding),
+        given[output].numpy()[:2],
+    )
+
+
+def _trial_batch(signature: _Signature) -> FloatArray:
+    """The trial images, as many as the model takes at once."""
+    return np.resize(_trial_images(), (signature.batch or 2, *_INPUT_SHAPE))
 
 
 def _as_function(frozen: Any) -> Any:
@@ -549,18 +640,36 @@ def _as_function(frozen: Any) -> Any:
     return tf.compat.v1.wrap_function(whole, [])
 
 
-def _choose_signature(folder: Path, signatures: Any) -> _Signature:
+def _serving_signature(folder: Path) -> tuple[str, Any]:
+    """The name of the signature to call, and TensorFlow's `SignatureDef`."""
+    # There is no public name for it that loads nothing.
+    from tensorflow.python.saved_model.loader_impl import parse_saved_model
+
+    try:
+        graphs = parse_saved_model(str(folder)).meta_graphs
+    except _loading_errors() as error:
+        raise ModelError(f'"{folder}" cannot be loaded as a SavedModel: {_reason(error)}') from error
+    serving = [graph for graph in graphs if set(graph.meta_info_def.tags) == {_SERVE_TAG}]
+    if not serving:
+        tags = ", ".join(sorted({tag for graph in graphs for tag in graph.meta_info_def.tags})) or "none"
+        raise ModelError(f'"{folder}" holds no graph tagged "{_SERVE_TAG}"; its tags are: {tags}')
+    signatures = serving[0].signature_def
+    names = sorted(name for name in signatures if not name.startswith("__"))
+    if _DEFAULT_SIGNATURE in signatures:
+        return _DEFAULT_SIGNATURE, signatures[_DEFAULT_SIGNATURE]
+    if len(names) == 1:
+        return names[0], signatures[names[0]]
+    found = ", ".join(names) or "none"
+    raise ModelError(
+        f'"{folder}" has no signature "{_DEFAULT_SIGNATURE}" to call; it has: {found}; save it with '
+        f'signatures={{"{_DEFAULT_SIGNATURE}": ...}}, or a Keras model by model.export'
+    )
+
+
+def _read_signature(folder: Path, chosen: Any) -> _Signature:
     """Finds the input for images and the output for embeddings, or says what there is instead."""
     import tensorflow as tf
 
-    names = sorted(name for name in signatures if not name.startswith("__"))
-    if _DEFAULT_SIGNATURE in signatures:
-        chosen = signatures[_DEFAULT_SIGNATURE]
-    elif len(names) == 1:
-        chosen = signatures[names[0]]
-    else:
-        found = ", ".join(names) or "none"
-        raise ModelError(f'"{folder}" has no signature "{_DEFAULT_SIGNATURE}" to call; it has: {found}')
     if len(chosen.inputs) != 1:
         raise ModelError(
             f'"{folder}" takes {len(chosen.inputs)} inputs, not one image: {", ".join(sorted(chosen.inputs))}'
@@ -582,6 +691,8 @@ def _choose_signature(folder: Path, signatures: Any) -> _Signature:
         raise ModelError(f'"{folder}" gives no embedding, a float32 output (N, D); it gives: {found}')
     (embedding,) = outputs.values()
     dimensions = (_shape(embedding) or ())[1]
+    if dimensions == 1:
+        raise ModelError(f'"{folder}" gives one number for each face, which has no direction to compare')
     if dimensions is None:
         raise ModelError(
             f'"{folder}" does not say how long its embedding is; export it with a fixed last axis'

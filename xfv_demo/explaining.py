@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import io
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from xfv_demo.calibration import Calibration
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import Explanation, View
-from xfv_demo.regions import REGION_GROUPS, region_evidence, summary, weight_summary
+from xfv_demo.files import json_text
+from xfv_demo.regions import REGION_GROUPS, pair_evidence, region_evidence, summary, weight_summary
 from xfv_demo.rendering import Blend, PairMaps, figure_png, pair_figure, shared_scale
 from xfv_demo.types import Verification
 
@@ -63,10 +63,7 @@ class MethodResult:
             "seconds": round(self.seconds, 3),
             "summary": self.summary,
             "explanations": {str(key): one.to_dict() for key, one in self.explanations.items()},
-            "regions": {
-                view.key: {"probe": _shares(view.maps.probe), "reference": _shares(view.maps.reference)}
-                for view in self.views
-            },
+            "regions": {view.key: _shares(view) for view in self.views},
         }
 
 
@@ -125,7 +122,7 @@ class PairExplanation:
         maps = io.BytesIO()
         np.savez_compressed(maps, **self.maps())  # type: ignore[arg-type]
         files = {
-            "report.json": (json.dumps(self.to_dict(), indent=2) + "\n").encode(),
+            "report.json": (json_text(self.to_dict(), indent=2) + "\n").encode(),
             "maps.npz": maps.getvalue(),
         }
         for result in self.results:
@@ -269,9 +266,14 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def _shares(values: Any) -> dict[str, dict[str, float]]:
-    """Of one map, each region's share of the evidence, and its net share."""
+def _shares(view: View) -> dict[str, dict[str, dict[str, float]]]:
+    """Of either photo, and of both together, each region's share of the evidence, and its net share."""
+    photos = [region_evidence(values, REGION_GROUPS) for values in view.maps]
+    columns = zip(("probe", "reference", "both"), (*photos, pair_evidence(*photos)), strict=True)
     return {
-        one.region.key: {"share": round(one.share, 4), "net_share": round(one.net_share, 4)}
-        for one in region_evidence(values, REGION_GROUPS)
+        name: {
+            one.region.key: {"share": round(one.share, 4), "net_share": round(one.net_share, 4)}
+            for one in evidence
+        }
+        for name, evidence in columns
     }

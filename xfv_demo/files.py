@@ -1,12 +1,32 @@
 """Writing results: a file is whole, or it is not there; and files that belong together come together."""
 
 import errno
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from xfv_demo.errors import XfvError
+
+
+def json_text(document: Any, **layout: Any) -> str:
+    """Writes plain values as JSON that every reader takes: without NaN and infinity, which JSON has not.
+
+    Args:
+        document: What to write; a number that is not known is None.
+        **layout: As for `json.dumps`.
+
+    Raises:
+        XfvError: It holds a number that is not finite.
+    """
+    try:
+        return json.dumps(document, allow_nan=False, **layout)
+    except ValueError as error:
+        raise XfvError(
+            "the result holds a number that is not finite, so it is not written; is the model sound?"
+        ) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -4,8 +4,12 @@ Whatever comes in, what goes out is a photo as `xfv_demo.types` has it, or an `I
 are decoded by Pillow, HEIC and HEIF by pillow-heif; all other decoders that Pillow brings stay shut.
 """
 
+import base64
+import binascii
+import errno
 import logging
 import os
+import re
 import stat
 import threading
 import warnings
@@ -21,15 +25,28 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 from xfv_demo.errors import ImageError, printable
+from xfv_demo.heif import has_turning_property
 from xfv_demo.types import Photo
 
 MIN_SIDE = 32  # pixels; a smaller photo holds no face worth enlarging to the embedder's 112
 MAX_MEGAPIXELS = 50  # what phones take, and 150 MB once decoded
+MAX_FILE_BYTES = 256 << 20  # more than any photo of that size needs; some decoders read a file whole
 
 PhotoSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
 
 # AVIF stands before HEIF: a file whose brand fits both must not reach a libheif that cannot decode AV1.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".hif", ".heics", ".heifs"),
+}
+# What files of the formats that are read are called, in lower case. Reading goes by a file's content alone.
+PHOTO_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 _FORMATS_TEXT = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF"
 
 # Kinds of file that people do take for photos: where their mark stands, the mark, what to call them.
@@ -46,9 +63,22 @@ _OTHER_FILES = (
 
 _DAMAGED = "is cut off or damaged; copy or download it again, or save it anew as JPEG or PNG."
 
+# How decoders say that a file is whole, but of a kind that they cannot read.
+_OF_ANOTHER_KIND = re.compile(
+    "unsupported|not supported|not implemented|not installed|unknown pixel mode|no codec", re.I
+)
+
+# What is pasted in a path's place: an address, and the text that some programs make of a photo's bytes.
+_WEB_ADDRESS = re.compile("(https?|ftps?|s3|gs):/", re.I)
+_FILE_ADDRESS = re.compile("file:/", re.I)
+_DATA_ADDRESS = re.compile("data:", re.I)
+
 # A JPEG's scan takes ten bytes and a pass over all pixels, so that a small file could keep us for hours.
 # Encoders write some ten scans; chance puts one such mark in each 65 kB of the video a phone may append.
 _JPEG_START, _JPEG_SCAN, _MOST_SCANS = b"\xff\xd8\xff", b"\xff\xda", 1000
+
+# Of TIFF 6.0: the tags, and the value of the first for one plane for each colour.
+_PLANAR_CONFIGURATION, _BITS_PER_SAMPLE, _SEPARATE_PLANES = 284, 258, 2
 
 # What turns a photo upright, by the EXIF orientation (EXIF 2.32, table 6).
 _TURNS = {
@@ -153,7 +183,7 @@ def _quiet_libtiff(image: Image.Image) -> Iterator[None]:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Makes the decoders ready, at the first file that needs one; those of `_FORMATS` that there are."""
+    """Makes the decoders ready, at the first file that needs one; those of `_SUFFIXES` that there are."""
     import pillow_heif
 
     pillow_heif.register_heif_opener()
@@ -162,7 +192,7 @@ def _formats() -> tuple[str, ...]:
         pillow_heif.register_avif_opener()  # Pillow before 11.2 has no decoder of its own
     # Pillow logs some of the files that it refuses; where nobody set up logging, that would be printed.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    return tuple(name for name in _SUFFIXES if name in Image.OPEN)
 
 
 def _open_file(path: str | os.PathLike[str], label: str) -> IO[bytes]:
@@ -173,18 +203,39 @@ def _open_file(path: str | os.PathLike[str], label: str) -> IO[bytes]:
         if stat.S_ISREG(mode):
             return Path(typed).open("rb")
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a zero byte
-        raise ImageError(f'{label} was not found; check the path "{printable(typed)}".') from error
+        told = _what_is_no_path(typed) or f'was not found; check the path "{printable(typed)}".'
+        raise ImageError(f"{label} {told}") from error
     except PermissionError as error:
         raise ImageError(f"{label} may not be read; check the permissions of the file.") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and (wrong := _what_is_no_path(typed)):
+            raise ImageError(f"{label} {wrong}") from error
         raise ImageError(f"{label} cannot be opened ({error.strerror}); check the path.") from error
     if stat.S_ISDIR(mode):
         raise ImageError(f"{label} is a folder; give the path of one photo.")
     raise ImageError(f"{label} is a device or a pipe; give the path of a photo.")
 
 
+def _what_is_no_path(typed: str) -> str | None:
+    """What was given where no file is, if it is no path at all, and what to do about it."""
+    if _WEB_ADDRESS.match(typed):
+        return "is a web address, and nothing is fetched here; download the photo and give its path."
+    if _FILE_ADDRESS.match(typed):
+        return 'is an address; give the plain path, without "file://".'
+    try:
+        head = base64.b64decode(typed[:64].strip(), validate=True)
+    except (binascii.Error, ValueError):
+        head = b""
+    if _DATA_ADDRESS.match(typed) or _accepting(head):
+        return "is the text of a photo in base64, not a path; decode it, and give the bytes or a file."
+    return None
+
+
 def _decode(file: IO[bytes], label: str) -> Photo:
     try:
+        if file.seek(0, os.SEEK_END) > MAX_FILE_BYTES:
+            raise ImageError(f"{label} has more than {MAX_FILE_BYTES >> 20} MB, which no photo needs.")
+        file.seek(0)
         head = file.read(16)
         scans = _count(_JPEG_SCAN, file) if head.startswith(_JPEG_START) else 0
     except OSError as error:
@@ -199,7 +250,7 @@ def _decode(file: IO[bytes], label: str) -> Photo:
         raise _too_large(label) from error
     # On damaged bytes the decoders raise whatever they run into, from KeyError to struct.error.
     except Exception as error:
-        raise ImageError(f"{label} {_what_is_wrong(head)}") from error
+        raise ImageError(f"{label} {_what_is_wrong(head, file)}") from error
     return _photo_of_image(image, label)
 
 
@@ -208,15 +259,32 @@ def _count(mark: bytes, file: IO[bytes]) -> int:
     return sum(block.count(mark) for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def _what_is_wrong(head: bytes) -> str:
-    """Says why a file could not be opened, by its first 16 bytes."""
-    accepts = [Image.OPEN[name][1] for name in _formats()]
-    if any(accept is not None and accept(head) for accept in accepts):
+def _accepting(head: bytes) -> list[str]:
+    """The formats that a file may be of, by its first bytes."""
+    accepts = ((name, Image.OPEN[name][1]) for name in _formats())
+    return [name for name, accept in accepts if accept is not None and accept(head)]
+
+
+def _what_is_wrong(head: bytes, file: IO[bytes]) -> str:
+    """Says why a file could not be opened, by its first 16 bytes and what its decoders say."""
+    formats = _accepting(head)
+    for name in formats:
+        try:
+            file.seek(0)
+            Image.OPEN[name][0](file, "")  # which Pillow has tried already, but kept for itself why it failed
+        except Exception as error:
+            if _OF_ANOTHER_KIND.search(str(error)):
+                return _other_kind(name)
+    if formats:
         return _DAMAGED
     for offset, mark, kind in _OTHER_FILES:
         if head.startswith(mark, offset):
             return f"is {kind}; save it as JPEG or PNG."
     return f"is not an image in a format that is read ({_FORMATS_TEXT}); save it as JPEG or PNG."
+
+
+def _other_kind(format_: str) -> str:
+    return f"is of a kind of {format_} that is not read; save it as JPEG or PNG with 8 bits a colour."
 
 
 def _check_size(width: int, height: int, label: str) -> None:
@@ -236,11 +304,14 @@ def _too_large(label: str) -> ImageError:
 def _photo_of_image(image: Image.Image, label: str) -> Photo:
     _check_size(*image.size, label)
     try:
+        _refuse_misread(image, label)
+        # Before it is loaded: the decoders drop what they take for done.
+        left_to_turn = _orientation_beside_boxes(image)
         with _quiet_libtiff(image):
             image.load()
         # A HEIC file's header may promise another size than its pixels have.
         _check_size(*image.size, label)
-        orientation = _orientation(image)
+        orientation = left_to_turn or _orientation(image)
         profile = image.info.get("icc_profile")
         if image.mode.startswith(("I", "F")):
             image = Image.fromarray(_eight_bit(np.asarray(image), label))
@@ -251,7 +322,44 @@ def _photo_of_image(image: Image.Image, label: str) -> Photo:
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"{label} {_DAMAGED}") from error
+        kind = _OF_ANOTHER_KIND.search(str(error)) and image.format
+        raise ImageError(f"{label} {_other_kind(kind) if kind else _DAMAGED}") from error
+
+
+def _refuse_misread(image: Image.Image, label: str) -> None:
+    """Refuses what Pillow takes for something else: a TIFF's bare planes of 16 bits, for planes of 8."""
+    tags = getattr(image, "tag_v2", {})
+    planes = tags.get(_PLANAR_CONFIGURATION) == _SEPARATE_PLANES
+    bare = any(tile.codec_name == "raw" for tile in getattr(image, "tile", ()))
+    if planes and bare and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:
+        raise ImageError(f"{label} {_other_kind('TIFF')}")
+
+
+def _orientation_beside_boxes(image: Image.Image) -> object:
+    """The EXIF orientation of a HEIF or AVIF file that does not turn its pixels by a property; else None.
+
+    It is None, too, of an image that was loaded before, for its file is closed.
+    """
+    file = getattr(image, "fp", None)
+    if image.format not in ("HEIF", "AVIF") or file is None or not image.info.get("primary", True):
+        return None
+    import pillow_heif
+
+    try:
+        file.seek(0)
+        content = file.read()
+        if has_turning_property(content) is not False:
+            return None
+        if "original_orientation" in image.info:
+            return image.info["original_orientation"]
+        if b"Exif" not in content:
+            return None
+        # Pillow's AVIF decoder has put what the properties say in the place of the EXIF orientation.
+        exif = Image.Exif()
+        exif.load(pillow_heif.open_heif(content).info["exif"])
+        return exif.get(ExifTags.Base.Orientation)
+    except Exception:  # as in _decode; a photo is not to be lost for its metadata
+        return None
 
 
 def _orientation(image: Image.Image) -> object:

@@ -176,11 +176,14 @@ REGION_GROUPS = _build_groups()
 
 _LABELS = np.argmax([region.mask for region in FACE_REGIONS], axis=0)
 
-# A region is named in words where it has at least this share of all evidence, and lies at least this much
-# denser in evidence of its side than the picture as a whole: by area alone, a forehead holds 15 %.
-_LEAST_SHARE = 0.05
-_LEAST_DENSITY = 1.25
-_MOST_NAMED = 3  # On each side.
+# In whole percent. A region is named in words where at least this share of all evidence lies in it,
+_LEAST_SHARE = 10
+# and it speaks for a side where on balance at least this is left; of less, it speaks both ways.
+_LEAST_NET = 5
+# A region has much for its size where its evidence lies at least this much denser than that of the one that
+# is named first; and none stands out where none's lies so much denser than on average.
+_MUCH_DENSER = 2.0
+_OUTSTANDING = 1.25
 
 
 def region_at(x: float, y: float) -> Region:
@@ -261,156 +264,241 @@ def whole_percentages(evidence: Sequence[RegionEvidence]) -> tuple[int, ...]:
     return tuple(int(share) for share in whole)
 
 
-def summary(evidence_probe: Sequence[RegionEvidence], evidence_reference: Sequence[RegionEvidence]) -> str:
-    """Says in one or two sentences which regions speak for a match and which against.
+def whole_percent(share: float) -> int:
+    """A share, or a net share, in whole percent: what tables and sentences show of it."""
+    # So that a half is one however its parts were summed up.
+    return round(round(100 * share, 6))
 
-    Both photos count alike, whatever the scales of their maps; a map of zeros counts not at all. A region is
-    named by its net evidence: what speaks for and against in the same region cancels. Left and right are
-    named apart only where one speaks for and the other against.
+
+def signed_percent(share: float) -> str:
+    """A net share for people to read, such as "+12 %"; with a true minus, as wide as the plus."""
+    whole = whole_percent(share)
+    sign = "+" if whole > 0 else "\N{MINUS SIGN}" if whole < 0 else ""
+    return f"{sign}{abs(whole)} %"
+
+
+def pair_evidence(
+    evidence_probe: Sequence[RegionEvidence], evidence_reference: Sequence[RegionEvidence]
+) -> tuple[RegionEvidence, ...]:
+    """What the maps of both photos say in each region, taken together.
+
+    Both photos count alike, whatever the scales of their maps; a map of zeros counts not at all.
+
+    Args:
+        evidence_probe: The first photo's.
+        evidence_reference: The second photo's, over the same regions.
+
+    Returns:
+        One answer for each region, in their order; the evidence for and against is in shares of the whole.
+
+    Raises:
+        ValueError: The regions are not the same.
+    """
+    keys = [[one.region.key for one in evidence] for evidence in (evidence_probe, evidence_reference)]
+    if keys[0] != keys[1]:
+        raise ValueError("evidence of both photos can only be taken together over the same regions")
+    told = [one for one in (evidence_probe, evidence_reference) if any(part.share for part in one)]
+    together = []
+    for parts in zip(*(told or [evidence_probe]), strict=True):
+        share = sum(part.share for part in parts) / len(parts)
+        net = sum(part.net_share for part in parts) / len(parts)
+        together.append(
+            RegionEvidence(
+                region=parts[0].region,
+                evidence_for=(share + net) / 2,
+                evidence_against=(net - share) / 2,
+                share=share,
+                net_share=net,
+                density=sum(part.density for part in parts) / len(parts),
+            )
+        )
+    return tuple(together)
+
+
+def summary(evidence_probe: Sequence[RegionEvidence], evidence_reference: Sequence[RegionEvidence]) -> str:
+    """Says in a few sentences which regions speak for a match and which against.
+
+    The numbers are those of `pair_evidence`, over `REGION_GROUPS`, as `whole_percent` rounds them. Regions
+    are ranked by what they say on balance: what speaks for and against in the same region cancels. Of each
+    side, the first is named, and every region is in which a tenth of all evidence lies; where that nearly
+    cancels, the region speaks both ways.
 
     Args:
         evidence_probe: The first photo's, over `FACE_REGIONS`.
         evidence_reference: The second photo's, over `FACE_REGIONS`.
 
     Returns:
-        The sentences. Percentages are net shares of all evidence in the two maps.
+        The sentences.
 
     Raises:
         ValueError: The evidence is not that of `FACE_REGIONS`.
     """
-    told = _told(evidence_probe, evidence_reference)
-    if not told:
+    parts, groups = _of_pair(evidence_probe, evidence_reference)
+    if not any(one.share for one in groups):
         return "The maps are zero everywhere: no region speaks for or against a match."
-    share = np.mean([[part.share for part in one] for one in told], axis=0)
-    net = np.mean([[part.net_share for part in one] for one in told], axis=0)
-    sides = _Side("for", (share + net).sum() / 2), _Side("against", (share - net).sum() / 2)
+    named = _named(groups)
+    sides = (
+        _Side("for", named.favour, sum(one.evidence_for for one in groups)),
+        _Side("against", named.against, -sum(one.evidence_against for one in groups)),
+    )
     first, second = sorted(sides, key=lambda side: -side.whole)
-    parts = _named_parts(dict(zip(_ORDER, net.tolist(), strict=True)))
-    first_named, second_named = (_standing_out(parts, side) for side in (first, second))
-
-    if not first_named and not second_named and second.whole >= _LEAST_SHARE:
-        sentence = "No region stands out in speaking for or against a match."
+    if first.named or second.named:
+        clauses = [_clause(first, "a match"), _clause(second, "it")]
     else:
-        clauses = (
-            _clause(first, first_named, "a match", explain=True),
-            _clause(second, second_named, "it", explain=not first_named),
+        clauses = ["no region speaks for or against a match"]
+    if named.both_ways:
+        verb = "speak" if len(named.both_ways) > 1 or named.both_ways[0].region.plural else "speaks"
+        clauses.append(f"{_listed([_both_ways(one, parts) for one in named.both_ways])} {verb} both ways")
+    # What the percentages are of is said at the first.
+    balance = f"on balance, {'; '.join(clauses)}".replace(" %)", " % of the evidence)", 1)
+    sentences = [balance, *_for_its_size(first.named, groups, "speak")]
+    if whole_percent(groups[-1].share) > 50:
+        sentences.append("most of the evidence lies outside the face")
+    if whole_percent(second.whole) >= _LEAST_NET:
+        lesser = whole_percent(second.whole)
+        sentences.append(
+            f"in all, {100 - lesser} % of the evidence speaks {first.word}, {lesser} % {second.word}"
         )
-        words = "; ".join(clauses)
-        sentence = f"{words[0].upper()}{words[1:]}."
-    outside = float(share[_ORDER.index("rest")])
-    if outside > 0.5:
-        where = "outside the face, in hair, ears or background"
-        return f"{sentence} Most of the evidence, {_percent(outside)}, lies {where}."
-    if second.whole >= _LEAST_SHARE:
-        lesser = round(100 * second.whole)
-        totals = f"{100 - lesser} % of the evidence speaks {first.word}, {lesser} % {second.word}"
-        return f"{sentence} In all, {totals}."
-    return sentence
+    return _written(sentences)
 
 
 def weight_summary(weight_probe: Sequence[RegionEvidence], weight_reference: Sequence[RegionEvidence]) -> str:
-    """Says in one or two sentences which regions count much, where the maps are weights and no evidence.
-
-    Both photos count alike. A region is named where it has clearly more of the weight than its size is due.
+    """Says in a few sentences which regions count much, where the maps are weights and no evidence.
 
     Args:
         weight_probe: The first photo's, over `FACE_REGIONS`; nothing in it is negative.
         weight_reference: The second photo's, likewise.
 
     Returns:
-        The sentences. Percentages are shares of all weight in the two maps.
+        The sentences, on the regions and with the numbers that `summary` would take.
 
     Raises:
         ValueError: The weight is not that of `FACE_REGIONS`.
     """
-    told = _told(weight_probe, weight_reference)
-    if not told:
+    _, groups = _of_pair(weight_probe, weight_reference)
+    if not any(one.share for one in groups):
         return "The maps are zero everywhere: no region counts."
-    share = np.mean([[part.share for part in one] for one in told], axis=0)
-    of_region = dict(zip(_ORDER, share.tolist(), strict=True))
-    whole = _Side("for", float(share.sum()))
-    named = _standing_out(_named_parts(of_region), whole)
-    if named:
-        plural = len(named) > 1 or named[0][0].plural
-        verbs = "stand out in how much they count" if plural else "stands out in how much it counts"
-        names = _listed([region.name for region, _ in named])
-        numbers = _listed([_percent(share) for _, share in named])
-        sentence = f"{names[0].upper()}{names[1:]} {verbs} ({numbers} of the weight)."
-    else:
-        sentence = "No region stands out in how much it counts."
-    if of_region["rest"] > 0.5:
-        where = "outside the face, in hair, ears or background"
-        return f"{sentence} Most of the weight, {_percent(of_region['rest'])}, lies {where}."
-    return sentence
+    first, *others = _named(groups).favour
+    verb = "count" if first.region.plural else "counts"
+    sentence = f"{first.region.name} {verb} most ({whole_percent(first.share)} % of the weight)"
+    if others:
+        sentence += f", then {_listed([_numbered(one) for one in others])}"
+    sentences = [sentence, *_for_its_size([first, *others], groups, "count")]
+    if whole_percent(groups[-1].share) > 50:
+        sentences.append("most of the weight lies outside the face")
+    return _written(sentences)
 
 
-def _told(*evidences: Sequence[RegionEvidence]) -> list[Sequence[RegionEvidence]]:
-    """Of both photos' evidence over all regions, what is not all zeros."""
+def _of_pair(
+    *evidences: Sequence[RegionEvidence],
+) -> tuple[dict[str, RegionEvidence], tuple[RegionEvidence, ...]]:
+    """Both photos' evidence taken together: of all regions by their keys, and of the groups."""
     for evidence in evidences:
         if tuple(one.region.key for one in evidence) != _ORDER:
             raise ValueError("a summary needs the evidence of all FACE_REGIONS of both photos")
-    return [one for one in evidences if any(part.share for part in one)]
+    parts = {one.region.key: one for one in pair_evidence(*evidences)}
+    groups = []
+    for group in REGION_GROUPS:
+        members = [one for one in parts.values() if one.region.group == group.key]
+        share = sum(one.share for one in members)
+        groups.append(
+            RegionEvidence(
+                region=group,
+                evidence_for=sum(one.evidence_for for one in members),
+                evidence_against=sum(one.evidence_against for one in members),
+                share=share,
+                net_share=sum(one.net_share for one in members),
+                density=share / float(group.mask.mean()),
+            )
+        )
+    return parts, tuple(groups)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The regions to speak of: of either side, most first; and those that say nearly as much on both."""
+
+    favour: list[RegionEvidence]
+    against: list[RegionEvidence]
+    both_ways: list[RegionEvidence]
+
+
+def _named(groups: Sequence[RegionEvidence]) -> _Named:
+    """Decides what is named, by the numbers that are shown."""
+    large = [one for one in groups if whole_percent(one.share) >= _LEAST_SHARE]
+
+    def on_side(sign: int) -> list[RegionEvidence]:
+        ours = [one for one in groups if sign * whole_percent(one.net_share) > 0]
+        ours.sort(key=lambda one: -sign * one.net_share)
+        clear = [one for one in ours[1:] if one in large and abs(whole_percent(one.net_share)) >= _LEAST_NET]
+        return ours[:1] + clear
+
+    favour, against = on_side(1), on_side(-1)
+    both_ways = [one for one in large if one not in favour + against]
+    return _Named(favour, against, sorted(both_ways, key=lambda one: -abs(one.net_share)))
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Evidence of one sign: "for" or "against", and its share of all evidence."""
+    """Evidence of one sign: "for" or "against", the regions named, and its share of all evidence."""
 
     word: str
+    named: list[RegionEvidence]
     whole: float
 
-    @property
-    def sign(self) -> int:
-        return 1 if self.word == "for" else -1
+
+def _clause(side: _Side, match: str) -> str:
+    """Which regions speak for a side."""
+    if not side.named:
+        amount = "no region" if whole_percent(side.whole) >= _LEAST_NET else "hardly anything"
+        return f"{amount if side.whole else 'nothing'} speaks {side.word} {match}"
+    verb = "speak" if len(side.named) > 1 or side.named[0].region.plural else "speaks"
+    if abs(whole_percent(side.named[0].net_share)) < _LEAST_NET:
+        verb += " slightly"
+    return f"{_listed([_numbered(one) for one in side.named])} {verb} {side.word} {match}"
 
 
-def _named_parts(net: dict[str, float]) -> list[tuple[Region, float]]:
-    """Regions of the face to speak of, each with its net share."""
-    parts: list[tuple[Region, float]] = []
-    for group in REGION_GROUPS:
-        members = [region for region in FACE_REGIONS if region.group == group.key]
-        nets = [net[region.key] for region in members]
-        if min(nets) <= -_LEAST_SHARE and max(nets) >= _LEAST_SHARE:
-            parts.extend(zip(members, nets, strict=True))
-        elif group.key != "rest":
-            parts.append((group, sum(nets)))
-    return parts
+def _both_ways(one: RegionEvidence, parts: dict[str, RegionEvidence]) -> str:
+    """A region that speaks both ways, and left and right apart where they contradict each other."""
+    told = signed_percent(one.net_share)
+    sides = [part.net_share for part in parts.values() if part.region.group == one.region.key]
+    if min(map(whole_percent, sides)) <= -_LEAST_NET and max(map(whole_percent, sides)) >= _LEAST_NET:
+        left, right = map(signed_percent, sides)
+        told += f": {left} on the image's left, {right} on its right"
+    return f"{one.region.name} ({told})"
 
 
-def _standing_out(parts: Sequence[tuple[Region, float]], side: _Side) -> list[tuple[Region, float]]:
-    """The regions that speak clearly for a side, most first, each with its net share, positive."""
+def _for_its_size(named: Sequence[RegionEvidence], groups: Sequence[RegionEvidence], verb: str) -> list[str]:
+    """Which region has most for its size, on the side of those named, or that none has much more than others.
 
-    def expected(region: Region) -> float:
-        """The share of a region if the side's evidence lay evenly over the picture."""
-        return side.whole * float(region.mask.mean())
-
-    ours = [(region, side.sign * net) for region, net in parts]
-    clear = [
-        (region, net)
-        for region, net in ours
-        if net >= _LEAST_SHARE and net >= _LEAST_DENSITY * expected(region)
-    ]
-    # Chosen by what they have beyond their area's due, lest forehead and cheeks crowd out the nose.
-    chosen = sorted(clear, key=lambda one: expected(one[0]) - one[1])[:_MOST_NAMED]
-    return sorted(chosen, key=lambda one: -one[1])
-
-
-def _clause(side: _Side, named: Sequence[tuple[Region, float]], match: str, *, explain: bool) -> str:
-    """Which regions speak for a side; `explain` where its numbers are the first, to say what they are."""
+    Empty where it is the first that is named, or not much denser, or too little to be told.
+    """
     if not named:
-        if side.whole >= _LEAST_SHARE:
-            return f"no region stands out in speaking {side.word} {match}"
-        return f"{'hardly anything' if side.whole else 'nothing'} speaks {side.word} {match}"
-    verb = "speak" if len(named) > 1 or named[0][0].plural else "speaks"
-    numbers = _listed([_percent(net) for _, net in named])
-    if explain:
-        numbers += " of the evidence, on balance"
-    return f"{_listed([region.name for region, _ in named])} {verb} {side.word} {match} ({numbers})"
+        return []
+
+    def density(one: RegionEvidence) -> float:
+        return abs(one.net_share) / float(one.region.mask.mean())
+
+    ours = [one for one in groups if one.net_share * named[0].net_share > 0]
+    densest = max(ours, key=density)
+    if density(densest) < _OUTSTANDING * sum(abs(one.net_share) for one in ours):
+        return ["for its size, no region stands out"]
+    if (
+        density(densest) < _MUCH_DENSER * density(named[0])
+        or abs(whole_percent(densest.net_share)) < _LEAST_NET
+    ):
+        return []
+    their, ending = ("their", "") if densest.region.plural else ("its", "s")
+    return [f"for {their} size, {_numbered(densest)} {verb}{ending} most"]
+
+
+def _numbered(one: RegionEvidence) -> str:
+    return f"{one.region.name} ({abs(whole_percent(one.net_share))} %)"
+
+
+def _written(sentences: Iterable[str]) -> str:
+    return " ".join(f"{words[0].upper()}{words[1:]}." for words in sentences)
 
 
 def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share)} %"

@@ -581,6 +581,8 @@ def _write_verdict(drawing: _Drawing, verification: Verification) -> None:
     decision = "Same person" if verification.same_person else "Different people"
     confidence = verification.shown_confidence
     title = f"{decision}, {confidence} confident" if confidence else decision
+    if verification.confidence_withheld:
+        title = f"{decision}, no confidence: {verification.confidence_withheld}"
     comparison = "below" if verification.same_person else "not below"
     threshold = f"{comparison} the threshold {verification.threshold:.3f}"
     numbers = f"cosine distance {verification.distance:.3f}, {threshold}"

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xfv_demo.errors import ModelError
+
 
 def unit_length(embeddings: ArrayLike) -> NDArray[np.float32]:
     """Scales embeddings to Euclidean length 1.
@@ -14,10 +16,54 @@ def unit_length(embeddings: ArrayLike) -> NDArray[np.float32]:
         (..., D) float32. An embedding of length 0 stays 0: it has no direction.
     """
     values = np.asarray(embeddings, dtype=np.float32)
-    length = np.linalg.norm(values, axis=-1, keepdims=True)
+    # In double precision: the squares of what float32 holds would not fit it.
+    length = np.linalg.norm(values.astype(np.float64), axis=-1, keepdims=True)
     unit = np.zeros_like(values)
-    np.divide(values, length, out=unit, where=length != 0)
+    np.divide(values, length, out=unit, where=length != 0, casting="same_kind")
     return unit
+
+
+def unit_embeddings(given: object, faces: int) -> NDArray[np.float64]:
+    """Checks what an embedder has given, and scales it to Euclidean length 1.
+
+    Args:
+        given: What `embed` returned.
+        faces: How many faces it was to embed.
+
+    Returns:
+        (faces, D) float64. An embedding of length 0 stays 0: it has no direction.
+
+    Raises:
+        ModelError: It is not one row of finite numbers for each face.
+    """
+    try:
+        embeddings = np.asarray(given)
+    except ValueError:  # rows of several lengths
+        embeddings = np.asarray(None)
+    if embeddings.dtype.kind not in "biuf":
+        raise ModelError("the embedder gives no array of numbers; give (N, D) float32, one row for each face")
+    if embeddings.ndim != 2 or len(embeddings) != faces or not embeddings.shape[1]:
+        raise ModelError(f"the embedder gives {embeddings.shape} for {faces} faces, not one row for each")
+    embeddings = embeddings.astype(np.float64)
+    if not np.isfinite(embeddings).all():
+        raise ModelError("the embedder gives numbers that are not finite; its weights are broken")
+    # Brought near 1 first, as the squares of the largest and smallest numbers fit no float.
+    largest = np.abs(embeddings).max(axis=1, keepdims=True, initial=0)
+    embeddings = embeddings / np.where(largest == 0, 1, largest)
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(embeddings / np.where(length == 0, 1, length))
+
+
+def directed_embeddings(given: object, faces: int) -> NDArray[np.float64]:
+    """As `unit_embeddings`, for what is to be compared.
+
+    Raises:
+        ModelError: As there, or an embedding is 0: no distance from it can be told.
+    """
+    embeddings = unit_embeddings(given, faces)
+    if not embeddings.any(axis=1).all():
+        raise ModelError("the embedder gives an embedding of zeros, which has no direction to compare")
+    return embeddings
 
 
 def similarity_terms(first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:

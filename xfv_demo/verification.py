@@ -1,22 +1,32 @@
 """From two photos to a verdict: faces, alignment, embeddings, distance, decision."""
 
+import contextlib
+import math
 import shlex
-from typing import Protocol, Self
+import weakref
+from collections.abc import Sequence
+from typing import Literal, Protocol, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xfv_demo.alignment import align
+from xfv_demo.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE, align, as_aligned
 from xfv_demo.assets import BUNDLED_MODELS, FETCHABLE
 from xfv_demo.calibration import Calibration, load_calibration
 from xfv_demo.detection import MtcnnDetector
 from xfv_demo.embedding import Embedder, SavedModelEmbedder
-from xfv_demo.errors import FaceNotFoundError, NoCalibrationError
+from xfv_demo.errors import FaceNotFoundError, NoCalibrationError, XfvError
+from xfv_demo.evaluation.metrics import LARGEST_DISTANCE
 from xfv_demo.images import PhotoSource, photo_name, read_photo
-from xfv_demo.similarity import cosine_distance
+from xfv_demo.quality import Caution, cautions, pictures_of_nobody
+from xfv_demo.similarity import cosine_distance, directed_embeddings, unit_embeddings
 from xfv_demo.types import AlignedFace, Face, Photo, Verification
 
 # Stands in where there is no calibration: the best threshold of the bundled mobilefacenet on LFW View 2.
 PROVISIONAL_THRESHOLD = 0.601
+
+# Which face of a photo: its number, 0 for the largest; or whichever is most like a face of the other photo.
+WhichFace: TypeAlias = int | Literal["best"]
 
 
 class Detector(Protocol):
@@ -36,6 +46,11 @@ class Verifier:
             provisional threshold, there is no confidence, and a notice says so.
         detector: What finds the faces; MTCNN where None.
         uncalibrated: Why there is no calibration and how to make one, for that notice.
+        threshold: A distance in (0, 2] to decide by in place of the calibration's. The confidence is then the
+            calibration's probability that the decision is right, and may be under 0.5.
+
+    Raises:
+        XfvError: The threshold is out of its range.
     """
 
     def __init__(
@@ -45,7 +60,9 @@ class Verifier:
         *,
         detector: Detector | None = None,
         uncalibrated: str | None = None,
+        threshold: float | None = None,
     ) -> None:
+        self.threshold = check_threshold(threshold)
         self.embedder = embedder
         self.calibration = calibration
         self.detector = detector or MtcnnDetector()
@@ -59,6 +76,7 @@ class Verifier:
         method: str | None = None,
         *,
         detector: Detector | None = None,
+        threshold: float | None = None,
     ) -> Self:
         """A verifier with the model's calibration.
 
@@ -68,8 +86,10 @@ class Verifier:
                 one made with these very weights; else the verifier has none, and says how to make it.
             method: The calibration's method, a key of `CALIBRATORS`; the default where None.
             detector: What finds the faces; MTCNN where None.
+            threshold: A distance in (0, 2] to decide by in place of the calibration's.
 
         Raises:
+            XfvError: The threshold is out of its range.
             CalibrationError: What was asked for by name is not there or was made with other weights, or a
                 calibration's file is broken.
         """
@@ -79,36 +99,110 @@ class Verifier:
         except NoCalibrationError as error:
             if asked:
                 raise
-            return cls(embedder, detector=detector, uncalibrated=_with_hint(str(error), embedder))
+            reason = _with_hint(str(error), embedder)
+            return cls(embedder, detector=detector, uncalibrated=reason, threshold=threshold)
         if calibration.model_sha256 not in (embedder.sha256, None):
             reason = _with_hint(_of_other_weights(embedder.name, calibration), embedder)
             if asked:
                 raise NoCalibrationError(reason)
-            return cls(embedder, detector=detector, uncalibrated=reason)
-        return cls(embedder, calibration, detector=detector)
+            return cls(embedder, detector=detector, uncalibrated=reason, threshold=threshold)
+        return cls(embedder, calibration, detector=detector, threshold=threshold)
 
     def verify(
-        self, probe: PhotoSource, reference: PhotoSource, *, probe_face: int = 0, reference_face: int = 0
+        self,
+        probe: PhotoSource,
+        reference: PhotoSource,
+        *,
+        probe_face: WhichFace = 0,
+        reference_face: WhichFace = 0,
+        aligned: bool = False,
     ) -> Verification:
         """Compares a face of one photo with a face of another.
 
         Args:
             probe: The first photo: a path, the file's bytes, a PIL image or an array.
             reference: The second photo.
-            probe_face: Which of the first photo's faces; 0 is the largest.
-            reference_face: Which of the second photo's faces.
+            probe_face: Which of the first photo's faces; 0 is the largest, "best" the one that is most like a
+                face of the other photo, for photos of groups.
+            reference_face: Which of the second photo's faces, likewise.
+            aligned: Whether the photos are aligned faces of 112 x 112 pixels already. No face is looked for
+                then, so nothing tells whether they show one; a notice says so.
 
         Returns:
             Distance, decision, confidence and both aligned faces.
 
         Raises:
-            ImageError: A photo cannot be read.
+            ImageError: A photo cannot be read, or is said to be aligned and has another size.
             FaceNotFoundError: A photo shows no face, or not as many as asked for.
         """
-        return self.compare(
-            self.find_face(probe, probe_face, name=photo_name(probe, "probe")),
-            self.find_face(reference, reference_face, name=photo_name(reference, "reference")),
+        return self.compare_most_alike(
+            self.find_candidates(probe, probe_face, name=photo_name(probe, "probe"), aligned=aligned),
+            self.find_candidates(
+                reference, reference_face, name=photo_name(reference, "reference"), aligned=aligned
+            ),
         )
+
+    def find_candidates(
+        self, source: PhotoSource, which: WhichFace = 0, *, name: str, aligned: bool = False
+    ) -> tuple[AlignedFace, ...]:
+        """The faces of a photo that come into question: the one asked for, or all of them.
+
+        Args:
+            source: The photo: a path, the file's bytes, a PIL image or an array.
+            which: The number of a face; 0 is the largest. "best" for all faces, the largest first.
+            name: What messages call the photo.
+            aligned: Whether the photo is an aligned face already, as for `verify`.
+
+        Returns:
+            At least one aligned face.
+
+        Raises:
+            ImageError: As from `verify`.
+            FaceNotFoundError: As from `verify`.
+        """
+        photo = read_photo(source, name)
+        if aligned:
+            if which not in (0, "best"):
+                raise FaceNotFoundError(
+                    f'"{name}" is taken for one aligned face, number 0; there is no face number {which}'
+                )
+            return (_taken_for_a_face(photo, name),)
+        if which != "best":
+            return (self.find_face(photo, which, name=name),)
+        first = self.find_face(photo, name=name)
+        others = (
+            AlignedFace(name, align(photo, face.landmarks), face, first.faces, first.photo_shape)
+            for face in first.faces[1:]
+        )
+        return (first, *others)
+
+    def compare_most_alike(
+        self, probes: Sequence[AlignedFace], references: Sequence[AlignedFace]
+    ) -> Verification:
+        """Compares those two faces, one of each photo, whose embeddings are closest.
+
+        Among many pairs even strangers come close: with n pairs to choose from, the chosen one is a false
+        match about n times as often as a pair that nobody chose. So where the decision is "same", the odds
+        behind the confidence are divided by n (`Calibration.probability_of_closest`), which can carry it
+        below 0.5. Where it is "different", the confidence is that of one pair, which the choice can only have
+        brought closer. `Verification.pairs_compared` is n, and a notice says what was done.
+
+        Args:
+            probes: The faces of the first photo that come into question, at least one. All faces are
+                embedded in one batch.
+            references: Those of the second photo.
+
+        Returns:
+            What `compare` says of the chosen faces.
+        """
+        pairs = len(probes) * len(references)
+        if pairs == 1:
+            return self.compare(probes[0], references[0])
+        embeddings = self.embedder.embed(np.stack([face.aligned for face in (*probes, *references)]))
+        ours, theirs = np.split(np.asarray(embeddings), [len(probes)])
+        distances = cosine_distance(ours[:, np.newaxis], theirs)
+        row, column = divmod(int(distances.argmin()), len(references))
+        return self.compare(probes[row], references[column], pairs_compared=pairs)
 
     def find_face(self, source: PhotoSource, face_index: int = 0, *, name: str) -> AlignedFace:
         """Finds and aligns a face of a photo.
@@ -142,20 +236,28 @@ class Verifier:
         face = faces[face_index]
         return AlignedFace(name, align(photo, face.landmarks), face, faces, photo.shape[:2])
 
-    def compare(self, probe: AlignedFace, reference: AlignedFace) -> Verification:
+    def compare(self, probe: AlignedFace, reference: AlignedFace, *, pairs_compared: int = 1) -> Verification:
         """Compares two aligned faces.
 
         Args:
             probe: The first face.
             reference: The second face.
+            pairs_compared: Of how many pairs of faces these two were chosen for being the most alike; see
+                `compare_most_alike`.
 
         Returns:
             Distance, decision and confidence.
         """
-        embeddings = self.embedder.embed(np.stack([probe.aligned, reference.aligned]))
+        embeddings = directed_embeddings(self.embedder.embed(np.stack([probe.aligned, reference.aligned])), 2)
         distance = float(cosine_distance(embeddings[0], embeddings[1]))
         calibration = self.calibration
         threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
+        if self.threshold is not None:
+            threshold = self.threshold
+        doubts = self._doubts((probe, reference), embeddings)
+        withheld = " and ".join(words for words, withholds in doubts if withholds) or None
+        told = tuple(self._doubt_in_words(*doubt) for doubt in doubts)
+        confidence = None if withheld else self._confidence(distance, distance < threshold, pairs_compared)
         return Verification(
             model=self._model_name,
             calibration=None if calibration is None else calibration.dataset,
@@ -163,11 +265,98 @@ class Verifier:
             distance=distance,
             threshold=threshold,
             same_person=distance < threshold,
-            confidence=None if calibration is None else float(calibration.confidence(distance)),
+            confidence=confidence,
             probe=probe,
             reference=reference,
-            notices=tuple(self._notices(probe, reference)),
+            notices=(
+                *self._notices(probe, reference),
+                *told,
+                *self._notices_of_choices(probe, reference, confidence, pairs_compared),
+            ),
+            cautions=told,
+            confidence_withheld=None if calibration is None else withheld,
+            own_threshold=self.threshold is not None,
+            pairs_compared=pairs_compared,
+            largest_confidence=None if calibration is None else calibration.largest_confidence,
         )
+
+    def _doubts(
+        self, faces: tuple[AlignedFace, AlignedFace], embeddings: NDArray[np.float64]
+    ) -> list[tuple[str, bool]]:
+        """Why a verdict on these faces deserves less trust than the calibration promises.
+
+        Returns:
+            Of each face of which that is so, what is wrong with it, and whether no confidence can be given.
+        """
+        doubts = []
+        places = (" (first photo)", " (second photo)") if faces[0].name == faces[1].name else ("", "")
+        for face, embedding, place in zip(faces, embeddings, places, strict=True):
+            reasons = list(cautions(face))
+            if self._looks_like_nobody(embedding):
+                reasons.append(Caution("to the model much like a picture without a face", withholds=True))
+            # What withholds the confidence is named first, and alone.
+            withheld = [one for one in reasons if one.withholds]
+            if told := withheld or reasons:
+                words = " and ".join(one.words for one in told)
+                doubts.append((f'the face in "{face.name}"{place} is {words}', bool(withheld)))
+        return doubts
+
+    def _doubt_in_words(self, words: str, withholds: bool) -> str:
+        if withholds and self.calibration is not None:
+            return f"no confidence is given, for {words}; the calibration was made on better photos"
+        return f"{words}; error rates and confidence were measured on better photos"
+
+    def _looks_like_nobody(self, embedding: NDArray[np.float64]) -> bool:
+        """Whether the model would take a face for the same person as pictures that show none.
+
+        On LFW no face of 469 comes near (0.68 at least, at a threshold of 0.60); of what the detector finds
+        in pictures without a face, 99 in 100 do, and so do drawings and faces blurred beyond recognition.
+        """
+        if self.calibration is None:
+            return False
+        nobody = _centre_of_nobody(self.embedder)
+        return bool(cosine_distance(embedding, nobody) < self.calibration.threshold)
+
+    def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
+        """How often such a decision is right; `Verifier` and `compare_most_alike` say how it is counted.
+
+        No surer, either way, than the calibration's pairs can carry.
+        """
+        if self.calibration is None:
+            return None
+        largest = self.calibration.largest_confidence
+        counted = pairs_compared if same_person else 1
+        if self.threshold is None and counted == 1:
+            return min(float(self.calibration.confidence(distance)), largest)
+        probability = self.calibration.probability_of_closest(distance, counted)
+        return min(max(probability if same_person else 1 - probability, 1 - largest), largest)
+
+    def _notices_of_choices(
+        self, probe: AlignedFace, reference: AlignedFace, confidence: float | None, pairs_compared: int
+    ) -> list[str]:
+        """What the user's own choices do to what the verdict may be trusted with."""
+        notices = []
+        if taken := [f'"{face.name}"' for face in (probe, reference) if not face.detected]:
+            notices.append(
+                f"no face was looked for: {' and '.join(dict.fromkeys(taken))} counted as aligned, and "
+                "whatever such a photo shows is compared as if it were a face"
+            )
+        if pairs_compared > 1:
+            counted = ", which the confidence in a same person counts in" if self.calibration else ""
+            notices.append(
+                f"chosen as the most alike of {pairs_compared} pairs of faces: a false match is up to "
+                f"{pairs_compared} times as likely as with one pair{counted}"
+            )
+        if self.threshold is not None and self.calibration is not None:
+            notices.append(
+                f"the threshold {self.threshold:.3f} was given; the calibration's own is "
+                f"{self.calibration.threshold:.3f}"
+            )
+        if confidence is not None and confidence < 0.5:
+            notices.append(
+                "a confidence under 50 % means that by the calibration the other decision is the likelier one"
+            )
+        return notices
 
     @property
     def _model_name(self) -> str:
@@ -178,10 +367,12 @@ class Verifier:
         if notice := getattr(self.embedder, "notice", None):
             notices.append(notice)
         if self.calibration is None:
-            notices.append(
-                f'model "{self._model_name}" is not calibrated: no confidence is given, and the threshold '
-                f"{PROVISIONAL_THRESHOLD} is provisional (mobilefacenet's best on LFW)"
+            by = (
+                f"the threshold {PROVISIONAL_THRESHOLD} is provisional (mobilefacenet's best on LFW)"
+                if self.threshold is None
+                else f"the threshold {self.threshold:.3f} was given"
             )
+            notices.append(f'model "{self._model_name}" is not calibrated: no confidence is given, and {by}')
             if self._uncalibrated:
                 notices.append(self._uncalibrated)
         elif self.calibration.model_sha256 not in (None, getattr(self.embedder, "sha256", None)):
@@ -192,6 +383,49 @@ class Verifier:
                     f'"{photo.name}" was turned by {photo.face.rotation} degrees clockwise to find the face'
                 )
         return notices
+
+
+# By embedder, as verifiers are made anew for each comparison and models are not.
+_centres: "weakref.WeakKeyDictionary[Embedder, NDArray[np.float64]]" = weakref.WeakKeyDictionary()
+
+
+def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
+    """The centre of the embeddings of pictures that show nobody, (D,) of length 1."""
+    with contextlib.suppress(TypeError):  # An embedder that no dictionary can hold is asked each time.
+        if (known := _centres.get(embedder)) is not None:
+            return known
+    pictures = pictures_of_nobody()
+    mean = unit_embeddings(embedder.embed(pictures), len(pictures)).mean(axis=0)
+    centre = np.asarray(mean / max(np.linalg.norm(mean), np.finfo(np.float64).tiny))
+    with contextlib.suppress(TypeError):
+        _centres[embedder] = centre
+    return centre
+
+
+def check_threshold(threshold: float | None) -> float | None:
+    """Refuses a distance threshold that no distance can be told apart by, before the work.
+
+    Args:
+        threshold: A cosine distance; None for none of one's own.
+
+    Returns:
+        The same.
+
+    Raises:
+        XfvError: It is not in (0, 2].
+    """
+    if threshold is not None and not 0 < threshold <= LARGEST_DISTANCE:  # so put that NaN fails
+        raise XfvError(
+            f"{threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
+        )
+    return threshold
+
+
+def _taken_for_a_face(photo: Photo, name: str) -> AlignedFace:
+    """A photo that is said to be an aligned face."""
+    side = ALIGNED_SIZE - 1
+    face = Face(np.array([0, 0, side, side], np.float32), ARCFACE_TEMPLATE, score=math.nan)
+    return AlignedFace(name, as_aligned(photo, name), face, (face,), photo.shape[:2], detected=False)
 
 
 def _of_other_weights(model: str, calibration: Calibration) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import itertools
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from xfv_demo.evaluation.sanity import Sanity, check_sanity
 from xfv_demo.evaluation.verification import PairCounts, rounded
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explaining import library_versions
-from xfv_demo.files import write_whole
+from xfv_demo.files import json_text, write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -210,7 +209,7 @@ class BenchmarkReport(Comparison):
         Raises:
             XfvError: The file cannot be written.
         """
-        write_whole(path, f"{json.dumps(self.to_dict(), indent=1, ensure_ascii=False)}\n".encode())
+        write_whole(path, f"{json_text(self.to_dict(), indent=1, ensure_ascii=False)}\n".encode())
 
     def result(self, key: str) -> ContenderResult:
         """One contender's."""

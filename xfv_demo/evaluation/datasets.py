@@ -26,16 +26,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.errors import DatasetError, printable
 from xfv_demo.evaluation.insightface_bin import PairListReader
+from xfv_demo.images import MAX_FILE_BYTES, PHOTO_SUFFIXES
 
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 PathName: TypeAlias = str | os.PathLike[str]
 
 FOLDS = 10  # What sets without folds of their own are cut into, as LFW's View 2 is.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic"})
 
-# No photo that `xfv_demo.images` takes needs more; a compressed archive can promise any size.
-_LARGEST_IMAGE = 256 << 20
+# What systems put into folders of photos by themselves; not worth a word. Others of theirs are hidden files.
+_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 _ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar")
 _GZIP_MARK = b"\x1f\x8b"
@@ -43,12 +43,17 @@ _GZIP_MARK = b"\x1f\x8b"
 _TRUE = frozenset({"1", "true", "yes", "same", "genuine"})
 _FALSE = frozenset({"0", "false", "no", "different", "impostor"})
 
+_DISTANCE_COLUMNS = frozenset({"distance", "similarity", "genuine", "fold", "first", "second"})
+# Distances of float32 embeddings stray this far out of their range.
+_ROUNDING = 1e-6
+
 _NAMED_AT_MOST = 3  # How many missing images a message names.
 
 _LFW_EXPECTED = (
     "give the folder that holds lfw-deepfunneled/ or lfw-deepfunneled.tgz and pairs.txt, as the LFW web site "
     "has them, or the path of the .tgz"
 )
+_SUFFIXES_TEXT = ", ".join(sorted(PHOTO_SUFFIXES))
 _PEOPLE_EXPECTED = "a folder of people holds one folder for each person, with the person's images in it"
 
 
@@ -101,7 +106,7 @@ class FolderImages:
         wanted = tuple(dict.fromkeys(keys))
         _refuse_missing(self.name, self.missing(wanted), len(wanted))
         for key in wanted:
-            yield key, _read_bytes(self.root / key, key, at_most=_LARGEST_IMAGE)
+            yield key, _read_bytes(self.root / key, key, at_most=MAX_FILE_BYTES)
 
 
 class ArchiveImages:
@@ -143,7 +148,7 @@ class ArchiveImages:
                 key = _member_key(member)
                 if key not in wanted or not member.isreg():
                     continue
-                if member.size > _LARGEST_IMAGE:
+                if member.size > MAX_FILE_BYTES:
                     raise DatasetError(f"{_quoted(self.name)} is no set of photos: {_too_large(key)}")
                 content = archive.extractfile(member)
                 if content is not None:
@@ -194,8 +199,32 @@ class MemoryImages:
             yield key, self._images[key]
 
 
+class LabelledPairs:
+    """Pairs of which it is known whether they show one person: how many of each there are.
+
+    Attributes:
+        genuine: (P,) bool, whether the pair shows one person.
+    """
+
+    genuine: Booleans
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return self.genuine.size
+
+    @property
+    def genuine_pairs(self) -> int:
+        """The number of pairs that show one person."""
+        return int(np.count_nonzero(self.genuine))
+
+    @property
+    def impostor_pairs(self) -> int:
+        """The number of pairs that show two persons."""
+        return len(self) - self.genuine_pairs
+
+
 @dataclass(frozen=True, eq=False)
-class PairSet:
+class PairSet(LabelledPairs):
     """Pairs of images, genuine (one person) and impostor (two persons), in folds.
 
     The arrays are copied and made read-only.
@@ -246,20 +275,6 @@ class PairSet:
         if self.folds.min() < 0:
             raise DatasetError(f"{label}: folds are counted from 0.")
 
-    def __len__(self) -> int:
-        """The number of pairs."""
-        return self.first.size
-
-    @property
-    def genuine_pairs(self) -> int:
-        """The number of pairs that show one person."""
-        return int(np.count_nonzero(self.genuine))
-
-    @property
-    def impostor_pairs(self) -> int:
-        """The number of pairs that show two persons."""
-        return len(self) - self.genuine_pairs
-
     @property
     def people(self) -> tuple[tuple[str, str], ...]:
         """Whom each pair shows, by the folders that the images lie in; "" where they lie in none.
@@ -273,6 +288,32 @@ class PairSet:
     def image_people(self) -> tuple[str, ...]:
         """Whom each image shows, likewise."""
         return tuple(PurePosixPath(key).parent.name for key in self.images)
+
+    def require(self, of_each: int, *, outside_folds: bool = False) -> None:
+        """Refuses a set with too few pairs of a class, before anything is computed of it.
+
+        Args:
+            of_each: How many genuine and how many impostor pairs are needed.
+            outside_folds: Whether they are needed outside of any one fold, as where each fold is decided by
+                the others.
+
+        Raises:
+            DatasetError: There are fewer; says how many.
+        """
+        left, where = np.ones(len(self), dtype=bool), "has"
+        if outside_folds:
+            held_out = [self.folds == fold for fold in np.unique(self.folds)]
+            fewest = min(
+                held_out, key=lambda fold: min(self.genuine[~fold].sum(), (~self.genuine[~fold]).sum())
+            )
+            left, where = ~fewest, f"has, without fold {self.folds[fewest][0] + 1} of its {len(held_out)},"
+        genuine = int(np.count_nonzero(self.genuine[left]))
+        impostor = int(np.count_nonzero(left)) - genuine
+        if min(genuine, impostor) < of_each:
+            raise DatasetError(
+                f"{_quoted(self.name)} {where} {genuine} genuine and {impostor} impostor pairs; at least "
+                f"{of_each} of each are needed."
+            )
 
     def where(self, kept: ArrayLike) -> "PairSet":
         """Some of the pairs, in their order and with their folds.
@@ -321,6 +362,37 @@ class PairSet:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelledDistances(LabelledPairs):
+    """Distances of pairs that were measured elsewhere, and whether each pair shows one person.
+
+    Attributes:
+        name: What the set is called in results.
+        distances: (P,) float64, cosine distances in [0, 2].
+        genuine: (P,) bool, whether the pair shows one person.
+        folds: (P,) int64, the fold of each pair, from 0 up.
+    """
+
+    name: str
+    distances: NDArray[np.float64]
+    genuine: Booleans
+    folds: Integers
+
+    def subset(self, pairs: int) -> "LabelledDistances":
+        """A smaller set; see `PairSet.subset`.
+
+        Args:
+            pairs: How many to keep, from 1 to as many as there are.
+
+        Returns:
+            The set of those pairs, in their order.
+        """
+        rows = even_rows(self.genuine, self.folds, pairs)
+        return replace(
+            self, distances=self.distances[rows], genuine=self.genuine[rows], folds=self.folds[rows]
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledImages:
     """Images of which it is known whom they show.
 
@@ -330,6 +402,8 @@ class LabelledImages:
         images: (I,) distinct keys.
         person: (I,) int64, the place in `people` of the person whom each image shows.
         people: The persons' names.
+        left_out: What lay among the images and is not called as a photo is, or lay outside of people's
+            folders.
 
     Raises:
         DatasetError: If there is no image, a key comes twice, or `person` is not one place in `people` for
@@ -341,6 +415,7 @@ class LabelledImages:
     images: tuple[str, ...]
     person: Integers
     people: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks all values."""
@@ -358,6 +433,17 @@ class LabelledImages:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.images)
+
+    @property
+    def notice(self) -> str | None:
+        """A line that names what was left out; None where nothing was."""
+        if not self.left_out:
+            return None
+        count = f"{len(self.left_out)} files" if len(self.left_out) > 1 else "1 file"
+        return (
+            f"{_quoted(self.name)}: {count} left out, {_some(self.left_out)}; photos are taken from folders "
+            f"of people and end in {_SUFFIXES_TEXT}"
+        )
 
     def of(self, people: Container[str]) -> "LabelledImages":
         """The images of some of the people.
@@ -549,32 +635,19 @@ def read_pairs_csv(path: PathName) -> PairSet:
     """
     file = Path(path)
     label = _quoted(file.name)
-    reader = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
     rows: list[_Row] = []
     line_of: dict[frozenset[str], int] = {}
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        columns = _csv_columns(header, label)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            line = f"{label}, line {reader.line_num}"
-            if len(cells) != len(header):
-                raise DatasetError(
-                    f"{line} has {len(cells)} cells, but the first line {len(header)}; quote paths that hold "
-                    "a comma."
-                )
-            row = _csv_row([cell.strip() for cell in cells], columns, line)
-            if len(set(row.keys)) == 1:
-                raise DatasetError(f"{line}: {_quoted(row.keys[0])} is paired with itself.")
-            earlier = line_of.setdefault(frozenset(row.keys), reader.line_num)
-            if earlier != reader.line_num:
-                raise DatasetError(f"{line} gives the pair of line {earlier} again; remove one of the two.")
-            rows.append(row)
-    except csv.Error as error:
-        raise DatasetError(f"{label}, line {reader.line_num} is no line of a CSV ({error}).") from error
-    if not rows:
-        raise DatasetError(f"{label} holds no pairs; write one in each line after the first.")
+    lines = _csv_lines(file)
+    columns = _csv_columns(_csv_header(lines), label)
+    for number, cells in lines:
+        line = f"{label}, line {number}"
+        row = _csv_row(cells, columns, line)
+        if len(set(row.keys)) == 1:
+            raise DatasetError(f"{line}: {_quoted(row.keys[0])} is paired with itself.")
+        earlier = line_of.setdefault(frozenset(row.keys), number)
+        if earlier != number:
+            raise DatasetError(f"{line} gives the pair of line {earlier} again; remove one of the two.")
+        rows.append(row)
     source = FolderImages(file.parent)
     images = tuple(dict.fromkeys(key for row in rows for key in row.keys))
     missing = source.missing(images)
@@ -583,11 +656,7 @@ def read_pairs_csv(path: PathName) -> PairSet:
     if "fold" in columns:
         numbers = np.unique([row.fold for row in rows], return_inverse=True)[1]
     else:
-        numbers = np.zeros(len(rows), dtype=np.int64)
-        classes = [np.flatnonzero([row.genuine == genuine for row in rows]) for genuine in (True, False)]
-        folds = max(1, min(FOLDS, *(members.size for members in classes)))
-        for members in classes:
-            numbers[members] = _consecutive(members.size, folds)
+        numbers = _folds_by_class(np.array([row.genuine for row in rows]))
     return _pair_set(
         file.stem,
         source,
@@ -595,11 +664,55 @@ def read_pairs_csv(path: PathName) -> PairSet:
     )
 
 
+def read_distances_csv(path: PathName) -> LabelledDistances:
+    """Reads distances of pairs that were measured elsewhere, by whatever model.
+
+    The first line names the columns, in any order: "distance" holds cosine distances in [0, 2], or
+    "similarity" in its place cosine similarities in [-1, 1], of which the distance is 1 minus it; "genuine"
+    and "fold" are as for `read_pairs_csv`, and so are the folds of a file without. "first" and "second" may
+    be there and are ignored; no other column may, since one that is misspelt would be left out in silence.
+
+    Args:
+        path: The CSV, in UTF-8, with commas.
+
+    Returns:
+        The pairs, named after the file, in the order of the lines.
+
+    Raises:
+        DatasetError: If the file cannot be read, the columns are others, a line is malformed, a number is
+            none or out of its range, or all pairs are of one class.
+    """
+    file = Path(path)
+    label = _quoted(file.name)
+    lines = _csv_lines(file)
+    columns = _distance_columns(_csv_header(lines), label)
+    distances: list[float] = []
+    genuine: list[bool] = []
+    folds: list[int] = []
+    for number, cells in lines:
+        line = f"{label}, line {number}"
+        distances.append(_csv_distance(cells, columns, line))
+        genuine.append(_csv_genuine(cells, columns, line))
+        folds.append(_csv_fold(cells, columns, line))
+    labels = np.array(genuine)
+    if labels.all() or not labels.any():
+        present = "genuine" if labels.all() else "impostor"
+        raise DatasetError(f"{label} holds {present} pairs only; both genuine and impostor ones are needed.")
+    given = np.unique(folds, return_inverse=True)[1] if "fold" in columns else None
+    return LabelledDistances(
+        name=file.stem,
+        distances=np.array(distances),
+        genuine=labels,
+        folds=_folds_by_class(labels) if given is None else given.astype(np.int64),
+    )
+
+
 def read_people_folder(root: PathName) -> LabelledImages:
     """Reads a folder with one folder for each person, as torchvision's ImageFolder has it.
 
-    Hidden files and folders, files that are not called as images are (`IMAGE_SUFFIXES`), loose images, and
-    folders without an image are left out. What lies deeper than root/person/image is not looked at.
+    Files that are not called as photos are (`PHOTO_SUFFIXES`, in upper or lower case) and loose photos are
+    left out and named in `LabelledImages.left_out`; hidden files and folders, and folders without an image,
+    are left out without a word. What lies deeper than root/person/image is not looked at.
 
     Args:
         root: The folder.
@@ -617,20 +730,29 @@ def read_people_folder(root: PathName) -> LabelledImages:
     images: list[str] = []
     person: list[int] = []
     people: list[str] = []
-    for name in _contents(folder)[0]:
-        files = [file for file in _contents(folder / name)[1] if Path(file).suffix.lower() in IMAGE_SUFFIXES]
+    names, loose = _contents(folder)
+    left_out = [file for file in loose if _is_called_as_photo(file)]
+    for name in names:
+        held = _contents(folder / name)[1]
+        files = [file for file in held if _is_called_as_photo(file)]
+        left_out += [f"{name}/{file}" for file in held if _is_left_out(file)]
         if files:
             images += [f"{name}/{file}" for file in files]
             person += [len(people)] * len(files)
             people.append(name)
     if not images:
-        raise DatasetError(f"{_quoted(folder)} holds no images of people; {_PEOPLE_EXPECTED}.")
+        found = f", but {_some(left_out)}" if left_out else ""
+        raise DatasetError(
+            f"{_quoted(folder)} holds no images of people{found}; {_PEOPLE_EXPECTED}, in files that end in "
+            f"{_SUFFIXES_TEXT}."
+        )
     return LabelledImages(
         name=folder.resolve().name or "people",
         source=FolderImages(folder),
         images=tuple(images),
         person=np.array(person),
         people=tuple(people),
+        left_out=tuple(left_out),
     )
 
 
@@ -664,7 +786,9 @@ def read_people(path: PathName) -> LabelledImages:
 def _people_of_archive(path: Path) -> LabelledImages:
     """The images of an archive, by the folder that each lies in."""
     source = ArchiveImages(path)
-    images = sorted(filter(lambda key: PurePosixPath(key).suffix.lower() in IMAGE_SUFFIXES, source.keys()))
+    # Hidden ones are no photos, as "._me.jpg" of a Mac.
+    held = sorted(filter(lambda key: "/." not in f"/{key}", source.keys()))
+    images = [key for key in held if _is_called_as_photo(key)]
     names = [PurePosixPath(key).parent.name for key in images]
     if not all(names) or not images:
         raise DatasetError(f"{_quoted(path)} holds no folders with images of people; {_PEOPLE_EXPECTED}.")
@@ -675,6 +799,7 @@ def _people_of_archive(path: Path) -> LabelledImages:
         images=tuple(images),
         person=person.astype(np.int64),
         people=tuple(str(name) for name in people),
+        left_out=tuple(key for key in held if PurePosixPath(key).parent.name and _is_left_out(key)),
     )
 
 
@@ -854,6 +979,33 @@ def _whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
+def _csv_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number and the cells of each line of a CSV that is not empty; the first names the columns."""
+    label = _quoted(file.name)
+    reader = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
+    columns = lines = 0
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            columns = columns or len(cells)
+            if len(cells) != columns:
+                raise DatasetError(
+                    f"{label}, line {reader.line_num} has {len(cells)} cells, but the first line {columns}; "
+                    "quote paths that hold a comma."
+                )
+            yield reader.line_num, [cell.strip() for cell in cells]
+            lines += 1
+    except csv.Error as error:
+        raise DatasetError(f"{label}, line {reader.line_num} is no line of a CSV ({error}).") from error
+    if lines == 1:
+        raise DatasetError(f"{label} holds no pairs; write one in each line after the first.")
+
+
+def _csv_header(lines: Iterator[tuple[int, list[str]]]) -> list[str]:
+    return [name.lower() for name in next(lines, (0, []))[1]]
+
+
 def _csv_columns(header: list[str], label: str) -> dict[str, int]:
     names = ("first", "second", "genuine", "fold")
     columns: dict[str, int] = {name: header.index(name) for name in names if name in header}
@@ -863,24 +1015,73 @@ def _csv_columns(header: list[str], label: str) -> dict[str, int]:
             f'{label} lacks the column "{lacking[0]}"; its first line must be "first,second,genuine", with '
             '"fold" if there are folds.'
         )
+    _refuse_twice(header, columns, label)
+    return columns
+
+
+def _distance_columns(header: list[str], label: str) -> dict[str, int]:
+    expected = (
+        'its first line must be "distance,genuine", or "similarity,genuine", with "fold" if there are folds.'
+    )
+    unknown = [name for name in header if name not in _DISTANCE_COLUMNS]
+    if unknown:
+        raise DatasetError(f"{label} has the unknown column {_quoted(unknown[0])}; {expected}")
+    columns = {name: header.index(name) for name in header}
+    if "genuine" not in columns or ("distance" in columns) == ("similarity" in columns):
+        raise DatasetError(f"{label} has the columns {_quoted(', '.join(header))}; {expected}")
+    _refuse_twice(header, columns, label)
+    return columns
+
+
+def _refuse_twice(header: list[str], columns: Iterable[str], label: str) -> None:
     twice = [name for name in columns if header.count(name) > 1]
     if twice:
         raise DatasetError(f'{label} has the column "{twice[0]}" twice; remove one.')
-    return columns
 
 
 def _csv_row(cells: list[str], columns: Mapping[str, int], line: str) -> _Row:
     paths = cells[columns["first"]], cells[columns["second"]]
     if not all(paths):
         raise DatasetError(f"{line} lacks the path of an image.")
+    genuine, fold = _csv_genuine(cells, columns, line), _csv_fold(cells, columns, line)
+    first, second = (Path(path).as_posix() for path in paths)
+    return _Row(keys=(first, second), genuine=genuine, fold=fold)
+
+
+def _csv_genuine(cells: list[str], columns: Mapping[str, int], line: str) -> bool:
     said = cells[columns["genuine"]].lower()
     if said not in _TRUE | _FALSE:
         raise DatasetError(f"{line}: {_quoted(said)} in genuine says neither 1 (one person) nor 0 (two).")
+    return said in _TRUE
+
+
+def _csv_fold(cells: list[str], columns: Mapping[str, int], line: str) -> int:
     fold = _whole_number(cells[columns["fold"]]) if "fold" in columns else 0
     if fold is None:
         raise DatasetError(f"{line}: the fold {_quoted(cells[columns['fold']])} is no whole number.")
-    first, second = (Path(path).as_posix() for path in paths)
-    return _Row(keys=(first, second), genuine=said in _TRUE, fold=fold)
+    return fold
+
+
+def _csv_distance(cells: list[str], columns: Mapping[str, int], line: str) -> float:
+    name, low, high = ("distance", 0, 2) if "distance" in columns else ("similarity", -1, 1)
+    said = cells[columns[name]]
+    try:
+        value = float(said)
+    except ValueError:
+        value = math.nan
+    if not low - _ROUNDING <= value <= high + _ROUNDING:  # so put that NaN fails
+        raise DatasetError(f"{line}: the {name} {_quoted(said)} is no number from {low} to {high}.")
+    return min(max(value if name == "distance" else 1 - value, 0.0), 2.0)
+
+
+def _folds_by_class(genuine: Booleans) -> Integers:
+    """Cuts each class into ten consecutive folds, or as many as the smaller class has pairs."""
+    folds = np.zeros(genuine.size, dtype=np.int64)
+    classes = [np.flatnonzero(genuine == label) for label in (True, False)]
+    number = max(1, min(FOLDS, *(members.size for members in classes)))
+    for members in classes:
+        folds[members] = _consecutive(members.size, number)
+    return folds
 
 
 # Drawing pairs
@@ -1021,6 +1222,15 @@ def _contents(folder: Path) -> tuple[list[str], list[str]]:
         raise _unreadable(str(folder), error) from error
 
 
+def _is_called_as_photo(file: str) -> bool:
+    return PurePosixPath(file).suffix.lower() in PHOTO_SUFFIXES
+
+
+def _is_left_out(file: str) -> bool:
+    """Whether a file among photos is none by its name, and no system's own."""
+    return not _is_called_as_photo(file) and PurePosixPath(file).name.lower() not in _OF_SYSTEMS
+
+
 def _entry_name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
@@ -1073,7 +1283,7 @@ def _unreadable(name: str, error: OSError) -> DatasetError:
 
 
 def _too_large(key: str) -> str:
-    return f"{_quoted(key)} is larger than {_LARGEST_IMAGE >> 20} MB, which no photo is."
+    return f"{_quoted(key)} is larger than {MAX_FILE_BYTES >> 20} MB, which no photo is."
 
 
 def _refuse_missing(

@@ -11,12 +11,12 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
 
-from xfv_demo.alignment import ALIGNED_SIZE, align
+from xfv_demo.alignment import align, as_aligned
 from xfv_demo.console import silence_native_libraries
 from xfv_demo.detection import MtcnnDetector
 from xfv_demo.embedding import Embedder, SavedModelEmbedder
@@ -25,7 +25,7 @@ from xfv_demo.evaluation.datasets import ImageSource, PairSet
 from xfv_demo.evaluation.store import Store
 from xfv_demo.evaluation.verification import DetectionFailure
 from xfv_demo.images import read_photo
-from xfv_demo.similarity import cosine_distance
+from xfv_demo.similarity import cosine_distance, unit_embeddings
 from xfv_demo.types import Face, FloatArray, Photo
 
 # Stands for the detector where a data set brings faces that are aligned already.
@@ -310,7 +310,8 @@ def embed_images(
     def embed_waiting() -> None:
         if not waiting:
             return
-        vectors = embedder.embed(np.stack([face for _, face in waiting]))
+        faces = np.stack([face for _, face in waiting])
+        vectors = unit_embeddings(embedder.embed(faces), len(faces)).astype(np.float32)
         store.keep_embeddings([image.sha256 for image, _ in waiting], pipeline, embedder.fingerprint, vectors)
         for (image, _), vector in zip(waiting, vectors, strict=True):
             embeddings[rows[image.key]] = vector
@@ -389,6 +390,33 @@ def measure_pairs(
     return PairDistances(distances, made.failures)
 
 
+def as_aligned_set(pairs: PairSet) -> PairSet:
+    """Takes a set's images for aligned faces, in which no face is looked for.
+
+    The size of the first image that can be read is checked; if others have another size, `measure_pairs`
+    leaves them out and names them.
+
+    Args:
+        pairs: The data set.
+
+    Returns:
+        The same set, marked as aligned.
+
+    Raises:
+        ImageError: The first image is no crop of 112 x 112 pixels.
+        DatasetError: An image is missing from the set.
+    """
+    for key, content in pairs.source.stream(pairs.images):
+        name = key.rpartition("/")[2]
+        try:
+            photo = read_photo(content, name)
+        except ImageError:
+            continue
+        as_aligned(photo, name)
+        break
+    return replace(pairs, aligned=True)
+
+
 def _prepare_all(tasks: Iterable[_Task], detector: MtcnnDetector, workers: int) -> Iterator[_Prepared]:
     """Has the tasks done by processes, a bounded number at a time; starts none where there is no task."""
     tasks = iter(tasks)
@@ -447,7 +475,7 @@ def _prepare(task: _Task) -> _Prepared:
     try:
         photo = read_photo(task.content, name)
         if task.already_aligned:
-            return _Prepared(task.key, task.image, None, _as_aligned(photo, name))
+            return _Prepared(task.key, task.image, None, as_aligned(photo, name))
     except ImageError as error:
         return _Prepared(task.key, task.image, None, None, str(error))
     faces = task.faces
@@ -471,21 +499,19 @@ def _central(faces: Sequence[Face], photo: Photo) -> Face:
     return min(faces, key=distance)
 
 
-def _as_aligned(photo: Photo, name: str) -> FloatArray:
-    if photo.shape[:2] != (ALIGNED_SIZE, ALIGNED_SIZE):
-        size = f"{photo.shape[1]} x {photo.shape[0]} pixels"
-        raise ImageError(f'"{name}" has {size}, not the 112 x 112 of an aligned crop')
-    return photo.astype(np.float32) / np.float32(255)
-
-
 def _faces_to_json(faces: Sequence[Face]) -> str:
-    return json.dumps(
-        [[face.box.tolist(), face.landmarks.tolist(), face.score, face.rotation] for face in faces]
-    )
+    rows = [{**vars(face), "box": face.box.tolist(), "landmarks": face.landmarks.tolist()} for face in faces]
+    return json.dumps(rows)
 
 
 def _faces_from_json(text: str) -> tuple[Face, ...]:
     return tuple(
-        Face(np.array(box, np.float32), np.array(landmarks, np.float32), score, rotation)
-        for box, landmarks, score, rotation in json.loads(text)
+        Face(
+            **{
+                **row,
+                "box": np.array(row["box"], np.float32),
+                "landmarks": np.array(row["landmarks"], np.float32),
+            }
+        )
+        for row in json.loads(text)
     )

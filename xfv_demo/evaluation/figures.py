@@ -34,7 +34,14 @@ from matplotlib.ticker import (
 from matplotlib.transforms import Bbox, TransformedBbox
 
 from xfv_demo.errors import XfvError
-from xfv_demo.evaluation.metrics import Doubles, ErrorRates, Interval, error_rates, wilson_interval
+from xfv_demo.evaluation.metrics import (
+    Doubles,
+    ErrorRates,
+    Interval,
+    error_rates,
+    largest_rate,
+    wilson_interval,
+)
 from xfv_demo.evaluation.verification import (
     FnmrAtTarget,
     ReliabilityBin,
@@ -658,8 +665,16 @@ def _write_rates(figure: Figure, left: float, top: float, report: VerificationRe
         for answer in report.fnmr_at_fmr
     ]
     auc_interval = separation.auc_interval
-    auc_range = f"{auc_interval.low:.4f}\u2013{auc_interval.high:.4f}" if auc_interval else ""
-    spread = f"\u00b1 {_percent(accuracy.standard_error, pairs.total)}"
+    auc_range = f"{auc_interval.low:.4f}\u2013{auc_interval.high:.4f}" if auc_interval else "no overlap"
+    # Folds that are all alike say nothing of how far off they are.
+    spread = (
+        f"\u00b1 {_percent(accuracy.standard_error, pairs.total)}"
+        if accuracy.standard_error
+        else _percent_range(report.accuracy_interval, pairs.total)
+    )
+    eer_row = row("EER", separation.eer, separation.eer_interval, fewest)
+    if separation.eer_interval is None:
+        eer_row = (*eer_row[:2], f"below {_percent(largest_rate(0, fewest), fewest)}")
     groups = {
         f"at the threshold {point.threshold:.3f}": [
             row("FMR", point.fmr, point.fmr_interval, pairs.impostor),
@@ -667,7 +682,7 @@ def _write_rates(figure: Figure, left: float, top: float, report: VerificationRe
         ],
         "FNMR at a fixed FMR": fixed,
         "over all thresholds": [
-            row("EER", separation.eer, separation.eer_interval, fewest),
+            eer_row,
             ("AUC", f"{separation.auc:.4f}", auc_range),
         ],
         f"accuracy, {len(accuracy.folds)} folds": [("mean", _percent(accuracy.mean, pairs.total), spread)],

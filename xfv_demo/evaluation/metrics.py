@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import betaincinv, ndtri
 
 from xfv_demo.errors import CalibrationError, DatasetError
 
@@ -340,10 +340,32 @@ def wilson_interval(errors: int, trials: int, level: float = 0.95) -> Interval:
     Raises:
         DatasetError: If the counts or the level are out of range.
     """
-    if not 0 <= errors <= trials or trials == 0:
-        raise DatasetError(f"{errors} errors in {trials} trials are no rate")
+    _check_counts(errors, trials)
     low, high = _wilson(np.array([errors], dtype=np.float64), trials, level)
     return Interval(low=float(low[0]), high=float(high[0]))
+
+
+def largest_rate(errors: int, trials: int, level: float = 0.95) -> float:
+    """The largest rate at which so few errors are still to be expected: a one-sided bound, from above.
+
+    Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial"
+    (Biometrika 26, 1934). Where no error was seen, it is 1 - (1 - level) ** (1 / trials), about 3 / trials:
+    what an observed rate of 0 carries. It takes the trials as independent, as `wilson_interval` does.
+
+    Args:
+        errors: How often the event was seen, 0 <= errors <= trials.
+        trials: How often it could have been seen.
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        The bound, in (0, 1].
+
+    Raises:
+        DatasetError: If the counts or the level are out of range.
+    """
+    _check_level(level)
+    _check_counts(errors, trials)
+    return 1.0 if errors == trials else float(betaincinv(errors + 1, trials - errors, level))
 
 
 def bootstrap_intervals(
@@ -766,6 +788,11 @@ def _allowed_errors(target: float, impostor_pairs: int) -> int:
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise DatasetError(f"a confidence level of {level} is none; give a number between 0 and 1")
+
+
+def _check_counts(errors: int, trials: int) -> None:
+    if not 0 <= errors <= trials or trials == 0:
+        raise DatasetError(f"{errors} errors in {trials} trials are no rate")
 
 
 def _wilson(errors: Doubles, trials: float | Doubles, level: float) -> tuple[Doubles, Doubles]:

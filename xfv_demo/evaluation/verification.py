@@ -6,7 +6,6 @@ calibrations give to pairs which they did not see. `VerificationReport.to_dict` 
 """
 
 import datetime
-import json
 import math
 import os
 import re
@@ -44,8 +43,9 @@ from xfv_demo.evaluation.metrics import (
     fold_accuracy,
     labelled_pairs,
     reliability_curve,
+    wilson_interval,
 )
-from xfv_demo.files import write_whole
+from xfv_demo.files import json_text, write_whole
 
 _FORMAT = "xfv-demo verification report"
 _FORMAT_VERSION = 1
@@ -275,6 +275,12 @@ class VerificationReport:
         """The smallest FMR that the impostor pairs can carry; see `smallest_rate`."""
         return smallest_rate(self.pairs.impostor)
 
+    @property
+    def accuracy_interval(self) -> Interval:
+        """95 % Wilson interval of the share of right decisions; it has a width where all folds are alike."""
+        right = self.evidence.decisions.right
+        return wilson_interval(int(np.count_nonzero(right)), right.size)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: all but the evidence, rates and distances to six digits."""
         plain = {
@@ -323,7 +329,7 @@ class VerificationReport:
         Raises:
             XfvError: If the file cannot be written.
         """
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json_text(self.to_dict(), indent=2, ensure_ascii=False)
         write_whole(Path(path), f"{text}\n".encode())
 
 

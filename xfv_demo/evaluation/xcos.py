@@ -1,7 +1,6 @@
 """How well xCos stands in for the cosine that it was trained to follow, on people it was not trained on."""
 
 import datetime
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from xfv_demo.evaluation.embeddings import (
 )
 from xfv_demo.evaluation.metrics import Booleans, Doubles, FoldAccuracy, Interval, auc, eer, fold_accuracy
 from xfv_demo.evaluation.verification import rounded
-from xfv_demo.files import write_whole
+from xfv_demo.files import json_text, write_whole
 from xfv_demo.types import FloatArray
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class XcosReport:
         Raises:
             XfvError: The file cannot be written.
         """
-        write_whole(path, f"{json.dumps(self.to_dict(), indent=2, ensure_ascii=False)}\n".encode())
+        write_whole(path, f"{json_text(self.to_dict(), indent=2, ensure_ascii=False)}\n".encode())
 
 
 def choose_heads(pairs: PairSet, trained_people: Sequence[Collection[str]]) -> NDArray[np.int64]:

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import Embedder
-from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
     Explainer,
     Explanation,
@@ -27,6 +26,7 @@ from xfv_demo.explainers.base import (
     parts_by_sign,
     scaled_map,
 )
+from xfv_demo.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
 
 _Doubles = NDArray[np.float64]
@@ -168,16 +168,8 @@ class CorrRiseExplainer(Explainer):
 
     def _unit_embeddings(self, images: FloatArray) -> _Doubles:
         """Embeds images, in double precision from here on."""
-        embeddings = np.asarray(self._embedder.embed(images), np.float64)
-        if embeddings.ndim != 2 or len(embeddings) != len(images):
-            raise ModelError(
-                f"the embedder gives {embeddings.shape} for {len(images)} faces, not one row for each"
-            )
-        if not np.isfinite(embeddings).all():
-            raise ModelError("the embedder gives numbers that are not finite; its weights are broken")
-        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
         # An embedding of length 0 has no direction; as 0, it is orthogonal to all others.
-        return np.asarray(embeddings / np.where(length == 0, 1, length))
+        return unit_embeddings(self._embedder.embed(images), len(images))
 
     def _explanation(self, correlations: _Doubles, distance: float, progress: float) -> Explanation:
         return Explanation.from_maps(

@@ -24,7 +24,7 @@ from xfv_demo.explainers.base import (
     parts_by_sign,
     scaled_map,
 )
-from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
+from xfv_demo.similarity import cosine_distance, similarity_terms, unit_embeddings
 from xfv_demo.types import FloatArray
 
 # Where the strongest colour lies: gradients have spikes, beside which all the rest would be pale.
@@ -107,7 +107,7 @@ class FggbExplainer(Explainer):
 
     def _states(self, photos: FloatArray, mapped: int) -> Iterator[tuple[NDArray[np.float64], float, float]]:
         """Steps towards the maps of the first `mapped` photos: these, the distance, the share done."""
-        embeddings = unit_length(self._embedder.embed(photos))
+        embeddings = unit_embeddings(self._embedder.embed(photos), 2).astype(np.float32)
         distance = float(cosine_distance(*embeddings))
         dimensions = embeddings.shape[1]
         # The same for both photos, as are the terms.

@@ -23,7 +23,6 @@ from scipy import sparse
 
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import Embedder
-from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
     Explainer,
     Explanation,
@@ -31,6 +30,7 @@ from xfv_demo.explainers.base import (
     aligned_pair,
 )
 from xfv_demo.patching import Box
+from xfv_demo.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
 
 Comparison = Literal["all", "reference", "paired"]
@@ -522,16 +522,8 @@ class OcclusionExplainer(Explainer):
 
     def _unit_embeddings(self, photo: _OccludedPhoto, numbers: Sequence[int]) -> _Doubles:
         """Embeds images, in double precision from here on: small patches move the distance very little."""
-        embeddings = np.asarray(photo.embed(numbers), np.float64)
-        if embeddings.ndim != 2 or len(embeddings) != len(numbers):
-            raise ModelError(
-                f"the embedder gives {embeddings.shape} for {len(numbers)} faces, not one row for each"
-            )
-        if not np.isfinite(embeddings).all():
-            raise ModelError("the embedder gives numbers that are not finite; its weights are broken")
-        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
         # An embedding of length 0 has no direction; as 0, it is orthogonal to all others.
-        return embeddings / np.where(length == 0, 1, length)
+        return unit_embeddings(photo.embed(numbers), len(numbers))
 
     def _explanations(
         self, photos: Sequence[_OccludedPhoto], done: int, comparisons: Sequence[Comparison]

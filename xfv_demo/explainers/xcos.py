@@ -21,7 +21,7 @@ from xfv_demo.explainers.base import (
     aligned_pair,
     enlarged_cells,
 )
-from xfv_demo.similarity import cosine_distance
+from xfv_demo.similarity import cosine_distance, unit_embeddings
 from xfv_demo.types import FloatArray
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class XcosExplainer(Explainer):
         yield Explanation.from_maps(
             self.name,
             [enlarged_cells(product, smooth=True)] * len(photos),
-            distance=float(cosine_distance(*self._embedder.embed(photos))),
+            distance=float(cosine_distance(*unit_embeddings(self._embedder.embed(photos), 2))),
             progress=1.0,
             parameters=self.parameters,
             parts={

@@ -24,7 +24,7 @@ from xfv_demo.explainers.base import (
     gradient_threshold,
     scaled_map,
 )
-from xfv_demo.similarity import cosine_distance, similarity_terms, unit_length
+from xfv_demo.similarity import cosine_distance, similarity_terms, unit_embeddings
 from xfv_demo.types import FloatArray
 
 # The paper's networks take images in [-1, 1], the embedders here in [0, 1]; the gradients are given as
@@ -138,7 +138,7 @@ class XssabExplainer(Explainer):
         Yields:
             (2, `mapped`, 112, 112), G+ and G-; the distance; the share of the work done.
         """
-        embeddings = unit_length(self._embedder.embed(photos))
+        embeddings = unit_embeddings(self._embedder.embed(photos), 2).astype(np.float32)
         weights = self._weights(embeddings)[:, :mapped]
         distance = float(cosine_distance(*embeddings))
         sums, done = np.zeros((2, mapped, *photos.shape[1:3])), 0

@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike
 from xfv_demo.assets import assets_folder, cache_folder
 from xfv_demo.embedding import GridEmbedder
 from xfv_demo.errors import ModelError
-from xfv_demo.files import write_all
+from xfv_demo.files import json_text, write_all
+from xfv_demo.processes import check_process
 from xfv_demo.types import FloatArray
 from xfv_demo.xcos.settings import CHANNELS
 
@@ -285,7 +286,7 @@ class TrainedHead:
         archive = io.BytesIO()
         np.savez_compressed(archive, **weights)  # type: ignore[arg-type]
         written = {
-            _SETTINGS_FILE: f"{json.dumps(settings, indent=2)}\n".encode(),
+            _SETTINGS_FILE: f"{json_text(settings, indent=2)}\n".encode(),
             _WEIGHTS_FILE: archive.getvalue(),
             _PEOPLE_FILE: "".join(f"{name}\n" for name in sorted(self.people)).encode(),
         }
@@ -327,6 +328,7 @@ def load_head(embedder: GridEmbedder, folder: str | os.PathLike[str] | None = No
             if folder is None
             else f'"{chosen}" holds no xCos head; give the folder that train-xcos wrote'
         )
+    check_process()
     head = _read_head(chosen)
     sha256 = getattr(embedder, "sha256", None)
     if head.model_sha256 and sha256 and head.model_sha256 != sha256:

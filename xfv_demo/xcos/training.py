@@ -26,7 +26,7 @@ from xfv_demo.embedding import SavedModelEmbedder
 from xfv_demo.errors import DatasetError, ModelError, XfvError
 from xfv_demo.evaluation.metrics import fold_accuracy
 from xfv_demo.explaining import library_versions
-from xfv_demo.files import write_whole
+from xfv_demo.files import json_text, write_whole
 from xfv_demo.types import FloatArray
 from xfv_demo.xcos.backbone import TrainableBackbone
 from xfv_demo.xcos.grids import GridSet, as_bytes, variant_of
@@ -207,7 +207,7 @@ def _split(grids: GridSet, people: frozenset[str], settings: TrainingSettings) -
 
 def _claim(folder: Path, note: dict[str, Any]) -> None:
     """Makes a folder this training's own, unless it is another's."""
-    path, text = folder / _SETTINGS_FILE, f"{json.dumps(note, indent=2)}\n".encode()
+    path, text = folder / _SETTINGS_FILE, f"{json_text(note, indent=2)}\n".encode()
     if path.is_file() and path.read_bytes() != text:
         raise XfvError(
             f'"{folder}" holds a training with other settings, people or model; give another folder, or '
@@ -490,7 +490,7 @@ class _Validation(keras.callbacks.Callback):
         if error < least:
             _trained(self.model).save_weights(self.weights)
             rounded = {name: round(value, 6) for name, value in found.items()}
-            write_whole(self.note, f"{json.dumps({'epoch': epoch + 1, **rounded})}\n".encode())
+            write_whole(self.note, f"{json_text({'epoch': epoch + 1, **rounded})}\n".encode())
 
     def _similarities(self, trainer: XcosTrainer) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Of each pair: the head's similarity, the teacher's cosine, the present backbone's cosine."""
