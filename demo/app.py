@@ -433,8 +433,7 @@ def run(
     service = VerificationService(model, calibration)
     host = host or os.environ.get("GRADIO_SERVER_NAME")  # As Gradio would take it; the banner must know.
     public = share or not is_loopback(host)
-    # Photos are deleted at the end, also where the process is asked to end.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, Uploads.end_process)
     page = build_app(service, public=public)
     service.start()
     try:

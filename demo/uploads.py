@@ -140,10 +140,21 @@ class Uploads:
             current = cls._current = cls(deletion)
             # Read by Gradio each time: one process can have one such folder.
             os.environ["GRADIO_TEMP_DIR"] = str(current.folder)
-            atexit.register(shutil.rmtree, current.folder, ignore_errors=True)
+            atexit.register(current.remove)
             threading.Thread(target=current._keep_sweeping, name="delete-photos", daemon=True).start()
         current.deletion = deletion
         return current
+
+    @classmethod
+    def end_process(cls, number: int, frame: object) -> None:
+        """What a signal that ends the process is to do: at once, but for the photos, which go first."""
+        if cls._current:
+            cls._current.remove()
+        os._exit(128 + number)
+
+    def remove(self) -> None:
+        """Deletes all, and the folder with it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def watch(self, page: Any) -> None:
         """Keeps the files of comparisons that wait in a page's line, and drops its visitors' old state."""
