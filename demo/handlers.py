@@ -153,10 +153,14 @@ class Handlers:
 
         def pick(session: Session, event: gr.EventData) -> Session:
             found = session.found.get(letter)
-            index, search = (int(_number_of(event, name)) for name in ("index", "search"))
+            index, search, click = (int(_number_of(event, name)) for name in ("index", "search", "pick"))
             # The page may still show the faces of the photo before.
             if not found or search != found.search or not 0 <= index < len(found.faces):
                 return session
+            # Of two clicks, the first may come last.
+            if click <= found.pick:
+                return session
+            found.pick = click
             if index != found.picked:
                 found.picked = index
                 session.standing = 0

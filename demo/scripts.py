@@ -13,9 +13,11 @@ watch('value', () => element.querySelectorAll('input[type=radio]').forEach(
 PICK_FACE = (
     _FOLLOW_RADIOS
     + """
+let pick = 0;
 element.addEventListener('change', event => {
   if (event.target.type !== 'radio') return;
-  trigger('select', {index: event.target.value, search: event.target.closest('.found').dataset.search});
+  const {search} = event.target.closest('.found').dataset;
+  trigger('select', {index: event.target.value, search, pick: ++pick});
 });
 """
 )

@@ -48,12 +48,14 @@ class FoundFaces:
         faces: Those that can be picked, largest first.
         search: The number of the visitor's search that found them: the page may still show those of the last.
         picked: Which of them counts.
+        pick: The number of the click that picked it.
     """
 
     photo: UploadedPhoto
     faces: tuple[AlignedFace, ...]
     search: int = 0
     picked: int = 0
+    pick: int = 0
 
 
 @dataclass(frozen=True)

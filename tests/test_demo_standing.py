@@ -262,12 +262,14 @@ def test_a_face_is_picked_from_the_photo_that_is_shown(session, handlers):
     find(session, photo("two.jpg"), VISITOR)
     shown = session.found["A"].search
     find(session, photo("three.jpg"), VISITOR)
-    pick(session, SimpleNamespace(index="1", search=str(shown)))
+    pick(session, SimpleNamespace(index="1", search=str(shown), pick=1))
     assert session.found["A"].picked == 0
     assert session.standing == 1
-    pick(session, SimpleNamespace(index="1", search=str(shown + 1)))
+    pick(session, SimpleNamespace(index="1", search=str(shown + 1), pick=3))
     assert session.found["A"].picked == 1
     assert session.standing == 0, "no comparison that runs is of this face"
+    pick(session, SimpleNamespace(index="2", search=str(shown + 1), pick=2))
+    assert session.found["A"].picked == 1, "a click that was before comes after"
 
 
 def test_all_that_a_verdict_is_of_is_noted_before_anything_is_asked():
@@ -307,7 +309,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.places = PLACES
         self.handlers, self.session = Handlers(Service(), self.places), Session()
         self.photos, self.model, self.picked = {"A": None, "B": None}, "m", {"A": 0, "B": 0}
-        self.stood, self.shown = [], {}
+        self.stood, self.shown, self.picks = [], {}, 0
         self.requests, self.answers = [], []
         self.running, self.streamed, self.deferred = None, [], False
         self.searching = dict.fromkeys("AB", False)
@@ -320,14 +322,16 @@ class AnyOrder(RuleBasedStateMachine):
 
     def teardown(self):
         """Once all has arrived, Compare gives the verdict on what stands there."""
-        self.settle()
-        if all(self.photos.values()) and "broken.jpg" not in self.photos.values():
-            self.press()
+        try:
             self.settle()
-            assert self.current(self.shown[self.places.verdict])
-        self.no_part_is_taken_for_what_it_is_not()
-        for patch in self.patches:
-            patch.stop()
+            if all(self.photos.values()) and "broken.jpg" not in self.photos.values():
+                self.press()
+                self.settle()
+                assert self.current(self.shown[self.places.verdict])
+            self.no_part_is_taken_for_what_it_is_not()
+        finally:
+            for patch in self.patches:
+                patch.stop()
 
     def settle(self):
         while self.requests or self.answers or self.streamed or self.running:
@@ -419,7 +423,8 @@ class AnyOrder(RuleBasedStateMachine):
         if f'value="{index}"' in pane and index != self.picked[letter]:
             self.picked[letter] = index
             search = re.search(r'data-search="(\d+)"', pane)[1]
-            event = SimpleNamespace(index=index, search=search)
+            self.picks += 1
+            event = SimpleNamespace(index=index, search=search, pick=self.picks)
             self.ask(lambda: self.handlers.face_picked(letter)(self.session, event), lambda _: None)
 
     @rule()
