@@ -1,8 +1,9 @@
-"""The line in which comparisons wait for the model: who stands in it, and whose client is still there.
+"""Who waits for the model or was here lately: what Gradio knows of its callers.
 
-Gradio tells of its line by no public name; this module is the only one that knows the inside of it.
+It tells so by no public name; this module is the only one that knows the inside of it.
 """
 
+import datetime
 from collections.abc import Iterator
 
 import gradio as gr
@@ -41,6 +42,23 @@ def has_call(page: gr.Blocks, event_id: str) -> bool:
     """Whether there is a call of this id whose result was not yet fetched."""
     pending = list(page._queue.pending_event_ids_session.values())
     return event_id in page._queue.event_ids_to_events or any(event_id in ids for ids in pending)
+
+
+def unused_sessions(page: gr.Blocks, seconds: float) -> Iterator[str]:
+    """The sessions that were not used for so long."""
+    if holder := getattr(page, "state_holder", None):
+        now = datetime.datetime.now()
+        for session, last_used in list(holder.time_last_used.items()):
+            if (now - last_used).total_seconds() > seconds:
+                yield session
+
+
+def forget_session(page: gr.Blocks, session: str) -> None:
+    """Drops all that is kept of a session; of what the page last showed, Gradio keeps the pictures too."""
+    holder = page.state_holder
+    holder.delete_state(session)
+    holder.session_data.pop(session, None)
+    holder.time_last_used.pop(session, None)
 
 
 def client_has_left() -> bool:

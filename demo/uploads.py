@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from gradio.utils import get_upload_folder
 
-from demo.line import waiting_paths
+from demo.line import forget_session, unused_sessions, waiting_paths
 from demo.privacy import Deletion
 from xfv_demo.assets import assets_folder
 from xfv_demo.errors import XfvError
@@ -157,16 +157,12 @@ class Uploads:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def watch(self, page: Any) -> None:
-        """Keeps the files of comparisons that wait in a page's line, and drops its visitors' old state."""
+        """Keeps the files of comparisons that wait in a page's line, and forgets its visitors in time."""
         self._pages.add(page)
 
     def sweep(self) -> None:
         """Deletes all that is too old; what cannot be deleted is named in the log, and tried again."""
         self._touch_mark()
-        for page in list(self._pages):
-            # Gradio does so too, but never again once that has failed.
-            if holder := getattr(page, "state_holder", None):
-                holder.delete_all_expired_state()
         in_use = {path for page in list(self._pages) for path in waiting_paths(page)}
         now = time.time()
         for path, status in _files_in(self.folder):
@@ -183,6 +179,11 @@ class Uploads:
                     if now - below.lstat().st_mtime > self.deletion.after_seconds:
                         below.rmdir()
         self._delete_leftovers(now)
+        for page in list(self._pages):
+            for session in list(unused_sessions(page, self.deletion.after_seconds)):
+                # Where the visitor comes back at this moment, it is not unused.
+                with suppress(KeyError, RuntimeError):
+                    forget_session(page, session)
 
     @property
     def _period(self) -> int:

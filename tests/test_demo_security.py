@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import datetime
 import json
 import logging
 import os
@@ -583,6 +584,35 @@ def test_deleting_goes_on_after_every_error(tmp_path, monkeypatch, caplog):
     assert swept.is_set()
     assert not old.exists()
     assert [record.message for record in caplog.records] == ["deleting old photos failed; it goes on"] * 3
+
+
+def test_of_a_visitor_who_does_not_come_back_nothing_is_kept(
+    page, client, photo, service, tmp_path, monkeypatch
+):
+    for session in ("gone", "here"):
+        found = run(client, "find", [None, as_photo(photo)], session_hash=session)
+        assert found.status_code == 200
+    holder = page.state_holder
+    (state,) = holder.session_data["gone"].state_data.values()
+    holder.time_last_used["gone"] -= datetime.timedelta(seconds=101)
+    made = made_uploads(tmp_path, monkeypatch)
+    made.watch(page)
+    fail = iter([RuntimeError("dictionary changed size during iteration")])
+    delete_state = holder.delete_state
+
+    def failing_at_first(session):
+        for error in fail:
+            raise error
+        delete_state(session)
+
+    monkeypatch.setattr(holder, "delete_state", failing_at_first)
+    made.sweep()
+    assert "gone" in holder.session_data
+    made.sweep()
+    assert "gone" not in holder.session_data
+    assert "gone" not in holder.time_last_used
+    assert "here" in holder.session_data
+    wait_for(lambda: not state.found)
 
 
 def test_one_file_that_cannot_be_deleted_does_not_keep_the_others(tmp_path, monkeypatch, caplog):
