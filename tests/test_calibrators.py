@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from scipy.optimize import OptimizeWarning, curve_fit, isotonic_regression
 
@@ -174,7 +174,13 @@ class TestEveryCalibrator:
     )
     def test_any_sane_pairs(self, method, seed, middle, gap, spread, count):
         data = pairs(middle, spread, middle + gap, spread, count=count, seed=seed)
-        calibration = Calibration.fit(*data, method=method)
+        try:
+            calibration = Calibration.fit(*data, method=method)
+        except CalibrationError as error:
+            # Most of x-Face's bins are empty where pairs are few; then it says so rather than fit something.
+            assert method == "xface"
+            assert "x-Face's curve" in str(error)
+            reject()
         confidences = calibration.confidence(GRID)
         assert ((confidences >= 0.5) & (confidences <= 1)).all()
         assert (np.diff(calibration.probability(GRID)) <= 1e-12).all()
