@@ -178,8 +178,8 @@ class TestEveryCalibrator:
             calibration = Calibration.fit(*data, method=method)
         except CalibrationError as error:
             # Most of x-Face's bins are empty where pairs are few; then it says so rather than fit something.
-            assert method == "xface"
-            assert "x-Face's curve" in str(error)
+            if method != "xface" or "x-Face's curve" not in str(error):
+                raise
             reject()
         confidences = calibration.confidence(GRID)
         assert ((confidences >= 0.5) & (confidences <= 1)).all()
