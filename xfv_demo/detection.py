@@ -44,9 +44,9 @@ _TURN_MARGIN = 1.0
 # What is less certain than the first number is no face; nor is what is less certain than the second and
 # either tiny or without steady landmarks. Of 1,000 faceless crops of scikit-image's pictures, 50 have finds
 # in one turn or another, most of 20 to 30 pixels; this leaves none of them, and all of LFW's faces.
-_LEAST_CERTAINTY, _LEAST_CERTAINTY_OF_DOUBTFUL = 1.0, 2.2
+_LEAST_CERTAINTY, _LEAST_CERTAINTY_OF_DOUBTFUL = 0.8, 2.2
 _TINY_SIDE = 40.0  # pixels
-_LARGEST_SPREAD = 0.1
+_LARGEST_SPREAD = 0.12
 # Landmarks further than this from any turned, scaled and shifted template, in pixels of the aligned crop, are
 # no face's. LFW's worst face has 8.9.
 _LARGEST_MISFIT = 12
