@@ -449,11 +449,12 @@ def test_stop_stops_and_keeps_what_is_there(page):
         faces_found(page, letter).first.wait_for()
     page.get_by_role("button", name="Compare").click()
     page.wait_for_function("updates >= 2", timeout=30_000)
-    start = time.monotonic()
+    asked = page.evaluate("updates")
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("stopped with Occlusion at").wait_for()
-    assert time.monotonic() - start < 1
     seen = page.evaluate("updates")
+    # What was on its way, and no more: eight come in a second of an idle machine.
+    assert seen - asked <= 8
     page.wait_for_timeout(700)
     assert page.evaluate("updates") == seen
     assert maps_of(page, "occlusion").count() == 2
