@@ -119,16 +119,23 @@ const note = element.querySelector('.stale');
 const photos = standing => JSON.stringify(JSON.parse(standing ?? '[]').slice(0, 2));
 const pickedNow = () => [...document.querySelectorAll('.photo')].map(photo =>
   photo.querySelector('.unusable') ? 'none' : photo.querySelector('.found input:checked')?.value ?? '0');
+// A photo is drawn some moments before its change is told.
+const isAhead = (photo, noted) => {
+  const shown = photo.querySelector('img[src*="/file="]')?.getAttribute('src').split('/file=')[1];
+  return shown !== undefined && shown !== noted && decodeURIComponent(shown) !== noted;
+};
 const mark = () => {
   const picked = pickedNow().join(' ');
+  const noted = JSON.parse(window.standing ?? '[]');
+  const ahead = [...document.querySelectorAll('.photo')].some((photo, index) => isAhead(photo, noted[index]));
   let words = '';
   for (const result of document.querySelectorAll('.result')) {
     const {of, picked: faces} = result.dataset;
     const stood = window.stoodAtPress?.[of - 1];
-    const stale = of !== undefined && (stood !== window.standing || faces !== picked);
+    const stale = of !== undefined && (ahead || stood !== window.standing || faces !== picked);
     result.toggleAttribute('inert', stale);
     if (stale) {
-      const same = stood && photos(stood) === photos(window.standing) && faces === picked;
+      const same = !ahead && stood && photos(stood) === photos(window.standing) && faces === picked;
       words = same ? note.dataset.settings : note.dataset.photos;
     }
   }
@@ -137,7 +144,7 @@ const mark = () => {
 };
 new MutationObserver(mark).observe(document.body, {
   subtree: true, childList: true, attributes: true,
-  attributeFilter: ['data-of', 'data-picked', 'checked', 'inert'],
+  attributeFilter: ['data-of', 'data-picked', 'checked', 'inert', 'src'],
 });
 document.addEventListener('standing', mark);
 document.addEventListener('change', mark);
