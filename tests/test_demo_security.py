@@ -207,7 +207,9 @@ def call(client, name, data):
 
 
 def files_in(folder):
-    return [path for path in Path(folder).rglob("*") if path.is_file() and path.name != ".xfv-demo"]
+    # Unlike rglob, os.walk bears that folders go meanwhile.
+    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    return [path for path in found if path.is_file() and path.name != ".xfv-demo"]
 
 
 def wait_for(condition, seconds=20):
