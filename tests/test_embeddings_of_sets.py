@@ -52,6 +52,15 @@ class MeanColour:
         return images.mean(axis=(1, 2))
 
 
+class LongVectors(MeanColour):
+    """An embedder that does not scale, and must not be scaled where what it gives is no single direction."""
+
+    fingerprint = "long vectors"
+
+    def embed(self, images):
+        return 7 * super().embed(images)
+
+
 class NeverAsked(MtcnnDetector):
     """A detector that goes by MTCNN's name and must not be asked."""
 
@@ -60,6 +69,17 @@ class NeverAsked(MtcnnDetector):
 
 
 KEYS = ["obama.jpg", "wall.png", "obama2.jpg", "notes.jpg", "biden.jpg"]
+
+
+def test_what_the_embedder_gives_is_kept_as_it_is_and_its_length_bears_on_no_distance(source, store):
+    keys = ["obama.jpg", "biden.jpg"]
+    plain, long = (embed_images(source, keys, one, store, workers=1) for one in (MeanColour(), LongVectors()))
+    np.testing.assert_allclose(long.embeddings, 7 * plain.embeddings, rtol=1e-6)
+    rows = np.array([0]), np.array([1]), np.array([False]), np.array([0])
+    pairs = PairSet("made up", source, tuple(keys), *rows)
+    short, stretched = (measure_pairs(pairs, one, store, workers=1) for one in (MeanColour(), LongVectors()))
+    np.testing.assert_allclose(stretched.distances, short.distances, atol=1e-6)
+    assert 0 < short.distances[0] < 0.2
 
 
 def test_the_same_as_the_verifier_computes(source, embedder, detector, store, examples):

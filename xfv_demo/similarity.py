@@ -23,15 +23,15 @@ def unit_length(embeddings: ArrayLike) -> NDArray[np.float32]:
     return unit
 
 
-def unit_embeddings(given: object, faces: int) -> NDArray[np.float64]:
-    """Checks what an embedder has given, and scales it to Euclidean length 1.
+def checked_embeddings(given: object, faces: int) -> NDArray[np.float64]:
+    """Checks what an embedder has given.
 
     Args:
         given: What `embed` returned.
         faces: How many faces it was to embed.
 
     Returns:
-        (faces, D) float64. An embedding of length 0 stays 0: it has no direction.
+        (faces, D) float64, as long as they were.
 
     Raises:
         ModelError: It is not one row of finite numbers for each face.
@@ -47,6 +47,23 @@ def unit_embeddings(given: object, faces: int) -> NDArray[np.float64]:
     embeddings = embeddings.astype(np.float64)
     if not np.isfinite(embeddings).all():
         raise ModelError("the embedder gives numbers that are not finite; its weights are broken")
+    return embeddings
+
+
+def unit_embeddings(given: object, faces: int) -> NDArray[np.float64]:
+    """Checks what an embedder has given, and scales it to Euclidean length 1.
+
+    Args:
+        given: As for `checked_embeddings`.
+        faces: As for `checked_embeddings`.
+
+    Returns:
+        (faces, D) float64. An embedding of length 0 stays 0: it has no direction.
+
+    Raises:
+        ModelError: As from `checked_embeddings`.
+    """
+    embeddings = checked_embeddings(given, faces)
     # Brought near 1 first, as the squares of the largest and smallest numbers fit no float.
     largest = np.abs(embeddings).max(axis=1, keepdims=True, initial=0)
     embeddings = embeddings / np.where(largest == 0, 1, largest)

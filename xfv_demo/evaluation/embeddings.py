@@ -25,7 +25,7 @@ from xfv_demo.evaluation.datasets import ImageSource, PairSet
 from xfv_demo.evaluation.store import Store
 from xfv_demo.evaluation.verification import DetectionFailure
 from xfv_demo.images import read_photo
-from xfv_demo.similarity import cosine_distance, unit_embeddings
+from xfv_demo.similarity import checked_embeddings, cosine_distance, unit_embeddings
 from xfv_demo.types import Face, FloatArray, Photo
 
 # Stands for the detector where a data set brings faces that are aligned already.
@@ -311,7 +311,8 @@ def embed_images(
         if not waiting:
             return
         faces = np.stack([face for _, face in waiting])
-        vectors = unit_embeddings(embedder.embed(faces), len(faces)).astype(np.float32)
+        # As they are: what is compared cell by cell must not be scaled as a whole.
+        vectors = checked_embeddings(embedder.embed(faces), len(faces)).astype(np.float32)
         store.keep_embeddings([image.sha256 for image, _ in waiting], pipeline, embedder.fingerprint, vectors)
         for (image, _), vector in zip(waiting, vectors, strict=True):
             embeddings[rows[image.key]] = vector
@@ -386,7 +387,10 @@ def measure_pairs(
         workers=workers,
         progress=progress,
     )
-    distances = cosine_distance(made.embeddings[pairs.first], made.embeddings[pairs.second])
+    vectors = made.embeddings
+    found = np.isfinite(vectors).all(axis=1)
+    vectors[found] = unit_embeddings(vectors[found], int(found.sum()))
+    distances = cosine_distance(vectors[pairs.first], vectors[pairs.second])
     return PairDistances(distances, made.failures)
 
 
