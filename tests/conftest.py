@@ -29,26 +29,9 @@ images = rng.random((3, 112, 112, 3)).astype("float32")
 np.savez(sys.argv[1] + "/expected.npz", images=images, embeddings=model.predict(images, verbose=0))
 """
 
-# Where pytest-xdist runs tests in several processes.
-_TOGETHER = (
-    "test_demo.py",
-    "test_embedding.py",
-    "test_evaluate_cli.py",
-    "test_cli.py",
-    "test_xcos_evaluation.py",
-    "test_notebook.py",
-)
-
 # Must be set before TensorFlow is imported, by whichever test comes first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(ROOT))
-
-
-def pytest_collection_modifyitems(items):
-    """Keeps a module's tests in one process where they share what takes long to make."""
-    for item in items:
-        if item.path.name in _TOGETHER or item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(autouse=True, scope="session")
