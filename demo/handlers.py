@@ -187,7 +187,7 @@ class Handlers:
                 uploads.touch(photo.path)
                 return known
             if Path(photo.path).parent != EXAMPLES:
-                session.files.add(Path(photo.path))
+                session.own(Path(photo.path))
                 if self._needs_consent and not session.agreed:
                     raise XfvError("it was not looked at; tick the box above the photos first, then compare")
             verifier = self._service.verifier()
@@ -295,6 +295,10 @@ class Handlers:
     ) -> Iterator[dict[Any, Any]]:
         """All but how it ends; ends early where the visitor wants no more."""
         places = self._places
+        # Before they are looked at: who leaves meanwhile leaves none behind.
+        for photo in photos.values():
+            if Path(photo.path).parent != EXAMPLES:
+                session.own(Path(photo.path))
         if session.ends(running):
             return
         yield {
@@ -311,6 +315,8 @@ class Handlers:
         verifier = self._service.verifier(choice)
         faces, picked = [], []
         for letter, photo in photos.items():
+            if session.ends(running):
+                return
             with _naming(letter):
                 found = self._find(session, letter, photo)
             picked.append(found.picked)
@@ -569,6 +575,7 @@ class Handlers:
     def left(self, request: gr.Request) -> None:
         """Forgets a visitor whose page was closed."""
         if session := self._sessions.pop(request.session_hash or "", None):
+            session.left = True
             session.stop(deleting=True)
             session.clear()
 

@@ -10,6 +10,7 @@ from demo import uploads
 from demo.photo_input import UploadedPhoto
 from demo.service import Choice
 from xfv_demo.calibration import Calibration
+from xfv_demo.errors import XfvError
 from xfv_demo.explainers.occlusion import OccludedEmbeddings
 from xfv_demo.explaining import MethodResult, PairExplanation
 from xfv_demo.types import AlignedFace, Verification
@@ -114,6 +115,7 @@ class Session:
         look: How maps are drawn.
         agreed: Whether the visitor has agreed to photos being handled on the server.
         files: Files on disk that show the visitor's photos or were made of them.
+        left: Whether the visitor has closed the page: no call that still comes may keep anything.
         standing: The number of the press of Compare that asked for the photos, faces and settings that stand
             on the page now; 0 where none did, so that no comparison that runs is of them.
         running: The comparison that runs, or ran last.
@@ -135,6 +137,7 @@ class Session:
         self.look = Look()
         self.agreed = False
         self.files: set[Path] = set()
+        self.left = False
         self.standing = 0
         self.running = Running()
         self.running.ended.set()
@@ -213,6 +216,18 @@ class Session:
                 self._embeddings.clear()
             for file in list(self.files):
                 self.delete_file(file)
+
+    def own(self, file: Path) -> None:
+        """Takes a file as the visitor's, to be deleted with all else.
+
+        Raises:
+            XfvError: The visitor has left, so it is deleted at once.
+        """
+        with self.working:
+            if self.left:
+                uploads.delete(file)
+                raise XfvError("the page was closed, so its photos are deleted")
+            self.files.add(file)
 
     def delete_file(self, file: Path) -> None:
         """Deletes one of the visitor's files."""

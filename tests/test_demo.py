@@ -693,18 +693,22 @@ def files_in(folder):
 
 
 def test_deleting_now_leaves_nothing(page, folder):
+    # Not those of pages that were closed a moment ago.
+    before = set(files_in(folder / "cache"))
     compare(page, EXAMPLES / "obama3.jpg", EXAMPLES / "biden.jpg")
     wait_until_done(page)
-    assert {"obama3.jpg", "explanation.zip"} <= {file.name for file in files_in(folder / "cache")}
+    made = set(files_in(folder / "cache")) - before
+    assert {file.name for file in made} == {"obama3.jpg", "biden.jpg", "explanation.zip"}
     page.get_by_role("button", name="Delete now").click()
     page.get_by_text("photos and results are deleted").wait_for()
-    assert {"obama3.jpg", "explanation.zip"}.isdisjoint(file.name for file in files_in(folder / "cache"))
+    assert made.isdisjoint(files_in(folder / "cache"))
     page.get_by_role("heading", name="Same or different?").wait_for()
     assert maps_of(page, "occlusion").count() == 0
     assert page.locator("input[type=file]").count() == 2
 
 
 def test_no_photo_outlives_the_page(browser, address, folder):
+    before = set(files_in(folder / "cache"))
     with visit(browser, address) as page:
         page.get_by_role("button", name="same, another day").click()
         faces_found(page, "B").wait_for()
@@ -713,8 +717,9 @@ def test_no_photo_outlives_the_page(browser, address, folder):
         faces_found(page, "B").wait_for()
         page.get_by_role("button", name="Compare").click()
         page.get_by_role("heading", name="Different people").wait_for(timeout=30_000)
-        assert "biden.jpg" in {file.name for file in files_in(folder / "cache")}
-    wait_until_gone(folder / "cache", ("biden.jpg", "explanation.zip"), 20)
+        made = set(files_in(folder / "cache")) - before
+        assert "biden.jpg" in {file.name for file in made}
+    wait_until_gone(folder / "cache", 20, before)
 
 
 def test_no_photo_outlives_the_deletion_time(browser, tmp_path):
@@ -722,14 +727,14 @@ def test_no_photo_outlives_the_deletion_time(browser, tmp_path):
     with running_demo(tmp_path, XFV_DELETE_AFTER="30") as url, visit(browser, url) as page:
         compare(page, EXAMPLES / "obama3.jpg", EXAMPLES / "biden.jpg")
         wait_until_done(page)
-        wait_until_gone(tmp_path / "cache", ("",), 30 + 14)
+        wait_until_gone(tmp_path / "cache", 30 + 14)
         page.get_by_role("heading", name="Different people").wait_for()
 
 
-def wait_until_gone(folder, names, seconds):
+def wait_until_gone(folder, seconds, others=frozenset()):
     def there():
         # The mark by which the folder of a killed process is known is no visitor's.
-        return [file for file in files_in(folder) if file.name.endswith(names) and file.name != ".xfv-demo"]
+        return [file for file in files_in(folder) if file not in others and file.name != ".xfv-demo"]
 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and there():

@@ -91,6 +91,10 @@ with gr.Blocks():
     )  # fmt: skip
 
 
+def zip_of(session, _folder):
+    return truth(session.verification) if session.verification else None
+
+
 def drawn_as_text():
     """Parts of the result as the words on what they are of, which is what is tested here."""
 
@@ -101,7 +105,7 @@ def drawn_as_text():
     return [
         mock.patch.object(handlers_module, "find_faces", faces_of),
         mock.patch.object(handlers_module, "stream_explanations", steps_of),
-        mock.patch.object(handlers_module, "write_zip", lambda session, _folder: truth(session.verification)),
+        mock.patch.object(handlers_module, "write_zip", zip_of),
         mock.patch.object(sheet, "verdict_html", lambda verification, *_: f"<i>{truth(verification)}</i>"),
         mock.patch.object(sheet, "method_html", drawn_method),
         mock.patch.object(Session, "stop", stop),
@@ -503,3 +507,44 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+@pytest.fixture
+def uploaded(tmp_path, monkeypatch):
+    """Two visitor's files, where uploads lie."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    made = []
+    for name in ("one.jpg", "two.jpg"):
+        path = tmp_path / name.removesuffix(".jpg") / name
+        path.parent.mkdir()
+        path.write_bytes(b"a photo")
+        made.append(UploadedPhoto(str(path), name))
+    return made
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_who_leaves_at_any_step_of_a_comparison_leaves_no_photo(as_text, uploaded, tmp_path, steps):
+    handlers, session, visitor = Handlers(Service(), PLACES), Session(), SimpleNamespace(session_hash="v")
+    session.standing = 1
+    running = handlers.compare(
+        session, *uploaded, "m", "", "float32", ["occlusion"], [28], "black", "published", visitor, 1
+    )
+    next(running)
+    for _ in range(steps):
+        next(running, None)
+    handlers.left(visitor)
+    for _ in running:
+        pass
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not session.found
+    assert session.verification is None
+
+
+def test_a_photo_that_is_to_be_looked_at_after_its_visitor_has_left_is_deleted(as_text, uploaded, tmp_path):
+    handlers, session, visitor = Handlers(Service(), PLACES), Session(), SimpleNamespace(session_hash="v")
+    handlers.consented(session, True, visitor)
+    handlers.left(visitor)
+    words = handlers.photo_changed("A")(session, uploaded[0], visitor)[PLACES.found["A"]]
+    assert "the page was closed" in words
+    assert [path.name for path in tmp_path.rglob("*.jpg")] == ["two.jpg"]
+    assert not session.found
