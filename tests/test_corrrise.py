@@ -265,7 +265,8 @@ class TestStream:
         steps = list(CorrRiseExplainer(embedder, **FEW, batch_size=batch_size).stream(*random_pair))
         assert len(steps) == 4
         # The first batch is the photos as they are.
-        assert max(len(batch) for batch in embedder.batches[1:]) == min(batch_size, 16)
+        # The masks of a step, of both photos.
+        assert max(len(batch) for batch in embedder.batches[1:]) == min(batch_size, 2 * 16)
         assert sum(len(batch) for batch in embedder.batches) == 2 + 2 * 60
 
     def test_step_size_does_not_change_the_final_map(self, random_pair):
