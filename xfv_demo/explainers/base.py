@@ -186,8 +186,9 @@ class Explainer(ABC):
     Attributes:
         name: The method's key in `EXPLAINERS`.
         title: What people call the method.
-        short_title: The same in a word or two, for tables.
+        short_title: The same in a word or two, for tables; the title where empty.
         gist: What it does, in a few words.
+        about: What its maps say and where they mislead, in a few sentences.
         duration: How long it takes with the bundled model on two cores, in a few words.
         work_order: Of several methods, those of lower numbers are the first to work, so that something is
             seen at once.
@@ -204,10 +205,11 @@ class Explainer(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    short_title: ClassVar[str]
-    gist: ClassVar[str]
-    duration: ClassVar[str]
-    work_order: ClassVar[int]
+    short_title: ClassVar[str] = ""
+    gist: ClassVar[str] = ""
+    about: ClassVar[str] = ""
+    duration: ClassVar[str] = ""
+    work_order: ClassVar[int] = 10
     needs_gradients: ClassVar[bool] = False
     takes_threshold: ClassVar[bool] = False
     slow: ClassVar[bool] = False

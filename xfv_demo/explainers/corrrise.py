@@ -87,6 +87,9 @@ class CorrRiseExplainer(BatchExplainer):
     title: ClassVar[str] = "Random masks (CorrRISE)"
     short_title: ClassVar[str] = "CorrRISE"
     gist: ClassVar[str] = "many patches hidden at random"
+    about: ClassVar[str] = (
+        "many patches are hidden at random; what goes with a high similarity when it can be seen speaks for."
+    )
     duration: ClassVar[str] = "some seconds"
     work_order: ClassVar[int] = 5
     slow: ClassVar[bool] = True

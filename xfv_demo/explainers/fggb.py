@@ -72,6 +72,10 @@ class FggbExplainer(BatchExplainer):
     title: ClassVar[str] = "Feature-guided gradient (FGGB)"
     short_title: ClassVar[str] = "FGGB"
     gist: ClassVar[str] = "every dimension traced back"
+    about: ClassVar[str] = (
+        "as the gradient, but each number of the embedding by itself, by how much it speaks for or against. "
+        "Where all look at the same places, a map may have one colour alone."
+    )
     duration: ClassVar[str] = "ten seconds or so"
     work_order: ClassVar[int] = 6
     needs_gradients: ClassVar[bool] = True

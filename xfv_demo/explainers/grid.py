@@ -72,6 +72,10 @@ class GridExplainer(BatchExplainer):
     title: ClassVar[str] = "Grid cells (exact)"
     short_title: ClassVar[str] = "Grid cells"
     gist: ClassVar[str] = "the similarity as an exact sum"
+    about: ClassVar[str] = (
+        "the network's last features lie on a grid, and the similarity is a sum over its cells. The map is "
+        "that sum, exact; but a cell sees much of the face around it."
+    )
     duration: ClassVar[str] = "at once"
     work_order: ClassVar[int] = 2
 

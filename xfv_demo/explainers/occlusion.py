@@ -403,6 +403,10 @@ class OcclusionExplainer(Explainer):
     title: ClassVar[str] = "Occlusion"
     short_title: ClassVar[str] = "Occlusion"
     gist: ClassVar[str] = "hides one patch after another"
+    about: ClassVar[str] = (
+        "hides a patch of a face and looks how far the two faces move apart. Where they do, what was hidden "
+        "speaks for the same person. It asks the model alone, and takes seconds."
+    )
     duration: ClassVar[str] = "some seconds"
     work_order: ClassVar[int] = 4
     slow: ClassVar[bool] = True

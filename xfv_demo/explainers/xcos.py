@@ -56,6 +56,10 @@ class XcosExplainer(BatchExplainer):
     title: ClassVar[str] = "Local cosines (xCos)"
     short_title: ClassVar[str] = "xCos"
     gist: ClassVar[str] = "a trained head, place by place"
+    about: ClassVar[str] = (
+        "a small trained head compares the faces cell by cell, and weighs each cell. Its answer is near the "
+        "model's own, not equal. Purple is that weight, whichever way the cell speaks."
+    )
     duration: ClassVar[str] = "at once"
     work_order: ClassVar[int] = 3
     trained: ClassVar[bool] = True

@@ -79,6 +79,10 @@ class XssabExplainer(BatchExplainer):
     title: ClassVar[str] = "Gradient (xSSAB)"
     short_title: ClassVar[str] = "xSSAB"
     gist: ClassVar[str] = "pixels that would move the verdict"
+    about: ClassVar[str] = (
+        "asks which pixels would change the verdict if they changed a little. It is quick and fine-grained, "
+        "and noisier."
+    )
     duration: ClassVar[str] = "under a second"
     work_order: ClassVar[int] = 1
     needs_gradients: ClassVar[bool] = True
