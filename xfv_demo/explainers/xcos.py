@@ -78,13 +78,13 @@ class XcosExplainer(BatchExplainer):
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        # Keras takes seconds to import, so not before a head is needed.
-        from xfv_demo.xcos.head import load_head
+        if head is None or isinstance(head, str | os.PathLike):
+            # Keras takes seconds to import, so not before a head is needed.
+            from xfv_demo.xcos.head import load_head
 
+            head = load_head(embedder, head)
         self._embedder = embedder
-        self._head = (
-            load_head(embedder, head) if head is None or isinstance(head, str | os.PathLike) else head
-        )
+        self._head = head
         self.parameters: dict[str, Any] = {"head": self._head.model, "channels": self._head.network.channels}
 
     @classmethod
