@@ -330,12 +330,11 @@ class Upper(Explainer):
     def __init__(self, embedder):
         self.parameters = {}
 
-    def stream(self, probe, reference, *, embeddings=None):
+    def stream(self, probe, reference):
         maps = []
         for photo in base.aligned_pair(probe, reference):
             maps.append(np.zeros((112, 112), np.float32))
             maps[-1][:56] = photo.mean()
-        base.known_embeddings(embeddings, (2,))
         yield Explanation("toy", MapPair(*maps), 0.5, 1.0, {})
 
 

@@ -366,7 +366,7 @@ class Half(Explainer):
     def __init__(self, embedder, *, size=1.0):
         self._size = size
 
-    def stream(self, probe, reference, *, embeddings=None):
+    def stream(self, probe, reference):
         values = np.zeros((112, 112), np.float32)
         values[:56] = self._size
         for progress in (0.5, 1.0):

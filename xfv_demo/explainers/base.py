@@ -235,7 +235,7 @@ class Explainer(ABC):
             embedder: As for the constructor.
             probe: (112, 112, 3) aligned face, RGB, in [0, 1].
             reference: (112, 112, 3) aligned face, RGB, in [0, 1].
-            embeddings: As for `stream`.
+            embeddings: (2, D), what this embedder gives for the two photos, where that is known already.
             **settings: As for the constructor.
 
         Returns:
@@ -245,7 +245,7 @@ class Explainer(ABC):
             ValueError: As from the constructor and `stream`.
             ModelError: As from the constructor and `stream`.
         """
-        steps = cls(embedder, **settings).stream(probe, reference, embeddings=embeddings)
+        steps = cls(embedder, **settings)._stream(probe, reference, embeddings)
         return ({cls.name: step} for step in steps)
 
     @classmethod
@@ -261,9 +261,7 @@ class Explainer(ABC):
         return tuple(View(str(key), cls.title, step.unscaled) for key, step in explanations.items())
 
     @abstractmethod
-    def stream(
-        self, probe: ArrayLike, reference: ArrayLike, *, embeddings: ArrayLike | None = None
-    ) -> Iterator[Explanation]:
+    def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """Explains a pair step by step.
 
         Every step is a whole explanation, an estimate of the final one. Which steps there are does not depend
@@ -272,22 +270,41 @@ class Explainer(ABC):
         Args:
             probe: (112, 112, 3) aligned face, RGB, in [0, 1].
             reference: (112, 112, 3) aligned face, RGB, in [0, 1].
-            embeddings: (2, D), what this embedder gives for the two photos, where that is known already. A
-                method that needs them computes them where None.
 
         Returns:
             At least one explanation; `progress` grows to 1, which the last one has.
 
         Raises:
-            ValueError: A photo is not of that kind, or the embeddings are not.
+            ValueError: A photo is not of that kind.
             ModelError: The embedder gives numbers that cannot be used.
         """
+
+    def _stream(
+        self, probe: ArrayLike, reference: ArrayLike, embeddings: ArrayLike | None
+    ) -> Iterator[Explanation]:
+        """As `stream`; a method that has a use for embeddings that are known takes them here."""
+        known_embeddings(embeddings, (2,))
+        return self.stream(probe, reference)
 
     def explain(
         self, probe: ArrayLike, reference: ArrayLike, *, embeddings: ArrayLike | None = None
     ) -> Explanation:
-        """Explains a pair: the last item of `stream`, with the same arguments and errors."""
-        return deque(self.stream(probe, reference, embeddings=embeddings), maxlen=1).pop()
+        """Explains a pair: the last item of `stream`.
+
+        Args:
+            probe: As for `stream`.
+            reference: As for `stream`.
+            embeddings: (2, D), what this embedder gives for the two photos, where that is known already. A
+                method that needs them computes them where None.
+
+        Returns:
+            The final explanation.
+
+        Raises:
+            ValueError: As from `stream`, or the embeddings are not of that shape.
+            ModelError: As from `stream`.
+        """
+        return deque(self._stream(probe, reference, embeddings), maxlen=1).pop()
 
     def explain_batch(
         self, probes: ArrayLike, references: ArrayLike, *, embeddings: ArrayLike | None = None
@@ -385,10 +402,13 @@ class BatchExplainer(Explainer):
             At least one step; the last one's progress is 1.
         """
 
-    def stream(
-        self, probe: ArrayLike, reference: ArrayLike, *, embeddings: ArrayLike | None = None
-    ) -> Iterator[Explanation]:
+    def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`."""
+        return self._stream(probe, reference, None)
+
+    def _stream(
+        self, probe: ArrayLike, reference: ArrayLike, embeddings: ArrayLike | None
+    ) -> Iterator[Explanation]:
         photos = np.stack(aligned_pair(probe, reference))
         known = known_embeddings(embeddings, (2,))
         steps = self._steps(photos[:, None], None if known is None else known[:, None], 2)

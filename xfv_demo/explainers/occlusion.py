@@ -478,7 +478,7 @@ class OcclusionExplainer(Explainer):
             embedder: As for the constructor.
             probe: (112, 112, 3) aligned face, RGB, in [0, 1].
             reference: (112, 112, 3) aligned face, RGB, in [0, 1].
-            embeddings: As for `stream`.
+            embeddings: As for `explain`.
             **settings: As for the constructor, without `comparison`.
 
         Returns:
@@ -499,10 +499,13 @@ class OcclusionExplainer(Explainer):
             if comparison in explanations
         )
 
-    def stream(
-        self, probe: ArrayLike, reference: ArrayLike, *, embeddings: ArrayLike | None = None
-    ) -> Iterator[Explanation]:
+    def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; by default 36 steps, the first after 16 of the 1,130 masks."""
+        return self._stream(probe, reference, None)
+
+    def _stream(
+        self, probe: ArrayLike, reference: ArrayLike, embeddings: ArrayLike | None
+    ) -> Iterator[Explanation]:
         steps = self._steps(probe, reference, embeddings, (self.comparison,))
         return (step[self.comparison] for step in steps)
 
