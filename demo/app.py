@@ -187,7 +187,7 @@ def build_app(
                             value="published",
                             label="Maps as",
                         )
-                        gr.HTML(sheet.HOW_TO_READ)
+                        gr.HTML(sheet.how_to_read_html())
                 gr.HTML("<h2>Keep</h2>")
                 with gr.Row(elem_classes="keep"):
                     download = gr.DownloadButton("Download .zip", interactive=False, scale=0, min_width=180)

@@ -35,7 +35,6 @@ from xfv_demo.verification import Verifier
 
 # Those that take a fraction of a second are done first; then what shows most on the way to its end. A method
 # that is not named here comes last.
-_WORK_ORDER = ("xssab", "grid", "xcos", "occlusion", "corrrise", "fggb")
 
 # Updates of the page come at least this far apart, in seconds, unless the work has gone on by this share:
 # then the map is worth a look however fast the machine is.
@@ -596,7 +595,7 @@ def _waiting_html(method: str, waiting: str) -> str:
 
 def _in_work_order(methods: Sequence[str]) -> list[str]:
     """The methods, those first that take least."""
-    return sorted(methods, key=lambda one: (*_WORK_ORDER, one).index(one))
+    return sorted(methods, key=lambda one: EXPLAINERS[one].work_order)
 
 
 def choice_of(model: str, precision: Precision, calibration: str) -> Choice:

@@ -7,7 +7,7 @@ own. Whatever comes from a visitor is escaped.
 import functools
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,9 @@ from demo.sessions import LETTERS, Asked, Letter, Look
 from xfv_demo.assets import assets_folder
 from xfv_demo.calibration import Calibration
 from xfv_demo.evaluation.metrics import largest_rate, wilson_interval
+from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import View
-from xfv_demo.explaining import MethodResult, view_summary
+from xfv_demo.explaining import DEFAULT_METHODS, MethodResult, view_summary
 from xfv_demo.regions import (
     FACE_REGIONS,
     REGION_GROUPS,
@@ -67,39 +68,35 @@ _EXAMPLE_FACES = {
     "obama_partial_face.jpg": (0, 50, 400, 450),
 }
 
-HOW_TO_READ = """
+
+def _about_html(methods: Iterable[str]) -> str:
+    """What methods do, an item each."""
+    items = []
+    for explainer in (EXPLAINERS[method] for method in methods):
+        name = short_name(explainer.title)
+        about = html.escape(explainer.about or explainer.gist, quote=False)
+        # The word in its own colour.
+        about = about.replace("Purple", '<b class="weight">Purple</b>')
+        items.append(f"<li><b>{name}</b>{explainer.title.removeprefix(name)}: {about}</li>")
+    return "\n".join(items)
+
+
+def how_to_read_html() -> str:
+    """What the methods do, and what their maps do not tell."""
+    others = [method for method in EXPLAINERS if method not in DEFAULT_METHODS]
+    return f"""
 <section class="reading"><h3>How to read this</h3><ul>
-<li><b>Occlusion</b> hides a patch of a face and looks how far the two faces move apart. Where they do, what
-was hidden speaks for the same person. It asks the model alone, and takes seconds.</li>
-<li><b>Gradient</b> asks which pixels would change the verdict if they changed a little. It is quick and
-fine-grained, and noisier.</li>
+{_about_html(DEFAULT_METHODS)}
 <li>Both photos of a method have one scale, so their colours compare; those of two methods do not.</li>
 <li>A map tells what this model looked at. It does not tell who the people are, and methods may disagree.</li>
-</ul><details><summary>The other four methods</summary><ul>
-<li><b>Grid cells</b>: the network's last features lie on a grid, and the similarity is a sum over its cells.
-The map is that sum, exact; but a cell sees much of the face around it.</li>
-<li><b>Local cosines</b> (xCos): a small trained head compares the faces cell by cell, and weighs each cell.
-Its answer is near the model's own, not equal. <b class="weight">Purple</b> is that weight, whichever way the
-cell speaks.</li>
-<li><b>Random masks</b> (CorrRISE): many patches are hidden at random; what goes with a high similarity when
-it can be seen speaks for.</li>
-<li><b>Feature-guided gradient</b> (FGGB): as the gradient, but each number of the embedding by itself, by how
-much it speaks for or against. Where all look at the same places, a map may have one colour alone.</li>
+</ul><details><summary>The other methods</summary><ul>
+{_about_html(others)}
 </ul></details></section>"""
+
 
 WHY = (
     '<h2>Why</h2><p class="hint">Which methods explain it is chosen in Settings, at the foot of the page.</p>'
 )
-
-# What a method does and how long it takes with the bundled model on two cores, in a few words.
-_METHOD_WORDS = {
-    "occlusion": ("hides one patch after another", "some seconds"),
-    "xssab": ("pixels that would move the verdict", "under a second"),
-    "grid": ("the similarity as an exact sum", "at once"),
-    "xcos": ("a trained head, place by place", "at once"),
-    "fggb": ("every dimension traced back", "ten seconds or so"),
-    "corrrise": ("many patches hidden at random", "some seconds"),
-}
 
 FOOT = (
     "<p>For research and teaching. How well a model does on LFW says nothing on its fitness for decisions "
@@ -455,7 +452,9 @@ def method_in_words(method: str, title: str) -> str:
         method: The method's key.
         title: What people call it.
     """
-    return ": ".join([title, *filter(None, [", ".join(_METHOD_WORDS.get(method, ()))])])
+    explainer = EXPLAINERS.get(method)
+    words = (explainer.gist, explainer.duration) if explainer else ()
+    return ": ".join(filter(None, [title, ", ".join(filter(None, words))]))
 
 
 def short_name(title: str) -> str:

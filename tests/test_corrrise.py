@@ -201,16 +201,17 @@ class TestOnPaper:
 class TestMasks:
     @staticmethod
     def shown(photo, **settings):
-        """What is visible of a white photo, mask by mask: (2, masks, 112, 112) for both photos."""
+        """What is visible of a white photo, mask by mask: (2, masks, 112, 112), and of one half as bright."""
         embedder = RandomProjection()
-        CorrRiseExplainer(embedder, **settings).explain(photo, photo)
+        CorrRiseExplainer(embedder, **settings).explain(photo, photo / 2)
         images = np.concatenate(embedder.batches[1:])
         # By steps, within them first the probe, then the reference.
         steps = [
             images[i : i + 2 * settings["step_size"]]
             for i in range(0, len(images), 2 * settings["step_size"])
         ]
-        return np.concatenate([step.reshape(2, -1, 112, 112, 3) for step in steps], axis=1)[..., 0]
+        shown = np.concatenate([step.reshape(2, -1, 112, 112, 3) for step in steps], axis=1)[..., 0]
+        return shown * np.float32([1, 2])[:, None, None, None]
 
     def test_hide_squares_in_black_and_nothing_else(self, white):
         photo = white * 0.7
@@ -265,7 +266,8 @@ class TestStream:
         steps = list(CorrRiseExplainer(embedder, **FEW, batch_size=batch_size).stream(*random_pair))
         assert len(steps) == 4
         # The first batch is the photos as they are.
-        assert max(len(batch) for batch in embedder.batches[1:]) == min(batch_size, 16)
+        # The masks of a step, of both photos.
+        assert max(len(batch) for batch in embedder.batches[1:]) == min(batch_size, 2 * 16)
         assert sum(len(batch) for batch in embedder.batches) == 2 + 2 * 60
 
     def test_step_size_does_not_change_the_final_map(self, random_pair):

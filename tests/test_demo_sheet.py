@@ -338,7 +338,7 @@ def test_every_method_is_offered_with_a_few_words():
     for method, explainer in EXPLAINERS.items():
         words = sheet.method_in_words(method, explainer.title)
         assert re.fullmatch(re.escape(explainer.title) + ": [^,]+, .+", words)
-        assert f"<b>{sheet.short_name(explainer.title)}</b>" in sheet.HOW_TO_READ
+        assert f"<b>{sheet.short_name(explainer.title)}</b>" in sheet.how_to_read_html()
     assert sheet.method_in_words("my-own", "My own (2026)") == "My own (2026)"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xfv_demo import EXPLAINERS
-from xfv_demo.explainers.base import Explainer, Explanation
+from xfv_demo.explainers.base import Explainer, Explanation, MapPair
 
 # Few masks, so that the bundled model is through in a second.
 FEW_MASKS = {"patch_sizes": (14, 28), "stride": 20, "step_size": 8}
@@ -368,9 +368,9 @@ class Half(Explainer):
 
     def stream(self, probe, reference):
         values = np.zeros((112, 112), np.float32)
-        values[:56] = 1
+        values[:56] = self._size
         for progress in (0.5, 1.0):
-            yield Explanation("half", values, values, self._size, 2 * self._size, 0.5, progress, {})
+            yield Explanation("half", MapPair(values, 2 * values), 0.5, progress, {})
 
 
 def test_a_method_without_variants_has_one_view_by_its_title(pair):

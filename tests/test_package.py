@@ -65,13 +65,11 @@ LAYERS = (
     ("explainers.base", "evaluation.patch_lfw"),
     ("xcos.settings",),
     ("xcos.head", "xcos.augmentation"),
-    (
-        "explainers.occlusion",
-        "explainers.xssab",
-        "explainers.grid",
-        "explainers.xcos",
-        "explainers.fggb",
-        "explainers.corrrise",
+    # A new method stands where all stand.
+    tuple(
+        f"explainers.{path.stem}"
+        for path in (PACKAGE / "explainers").glob("*.py")
+        if path.stem not in ("__init__", "base")
     ),
     ("explaining",),
     ("evaluation.speed", "evaluation.xcos", "xcos.grids", "xcos.backbone"),

@@ -17,6 +17,7 @@ from xfv_demo import __version__
 from xfv_demo.calibrators import DEFAULT_METHOD
 from xfv_demo.console import BAD_INPUT, one_line_errors, progress_bar, silence_native_libraries
 from xfv_demo.errors import CalibrationError, XfvError
+from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.files import (
     check_file,
     check_folder,
@@ -247,9 +248,7 @@ def explain(
     ],
     methods: Annotated[
         str,
-        typer.Option(
-            help="What to explain by, with commas between: occlusion, xssab, grid, xcos, fggb, corrrise."
-        ),
+        typer.Option(help=f"What to explain by, with commas between: {', '.join(EXPLAINERS)}."),
     ] = "occlusion,xssab",
     model: ModelOption = "auto",
     calibration: CalibrationOption = None,

@@ -189,8 +189,8 @@ def stream_explanations(
     """Explains a verdict by one method after another, step by step.
 
     Args:
-        embedder: The model, with the methods that the explainers need.
-        verification: The verdict.
+        embedder: The model that the verdict is by, with the methods that the explainers need.
+        verification: The verdict. Embeddings in it are not computed again.
         methods: Keys of `EXPLAINERS`.
         calibration: What xSSAB and FGGB have their threshold of equal error rate from; the verdict's own
             threshold stands in where None.
@@ -215,12 +215,15 @@ def _stream(
     settings: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[MethodResult]:
     threshold = verification.threshold if calibration is None else calibration.eer_threshold
-    pair = verification.probe.aligned, verification.reference.aligned
+    faces = verification.probe, verification.reference
+    pair = [face.aligned for face in faces]
+    known = [face.embedding for face in faces if face.embedding is not None]
+    embeddings = np.stack(known) if len(known) == len(faces) else None
     for method in methods:
-        known = {"threshold": 1 - threshold} if EXPLAINERS[method].takes_threshold else {}
-        chosen = {**known, **settings.get(method, {})}
+        own = {"threshold": 1 - threshold} if EXPLAINERS[method].takes_threshold else {}
+        chosen = {**own, **settings.get(method, {})}
         seconds, start = 0.0, time.perf_counter()
-        for explanations in EXPLAINERS[method].stream_all(embedder, *pair, **chosen):
+        for explanations in EXPLAINERS[method].stream_all(embedder, *pair, embeddings=embeddings, **chosen):
             seconds += time.perf_counter() - start
             yield MethodResult(method, explanations, seconds)
             start = time.perf_counter()

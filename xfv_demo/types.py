@@ -85,6 +85,8 @@ class AlignedFace:
         detected: False where the photo was given as an aligned face and none was looked for. `face`, the only
             one of `faces`, is then what such a photo is taken for: the whole of it, with the template's
             landmarks and a score of NaN.
+        embedding: (D,) float32 of length 1, by the model of the `Verification` that the face is in; None in a
+            face that was not compared.
     """
 
     name: str
@@ -93,6 +95,7 @@ class AlignedFace:
     faces: tuple[Face, ...]
     photo_shape: tuple[int, int]
     detected: bool = True
+    embedding: FloatArray | None = None
 
     @property
     def face_index(self) -> int:
@@ -139,8 +142,8 @@ class Verification:
             is withheld. No larger than `largest_confidence`. Under 0.5
             where the calibration holds the other decision to be the likelier one: at a threshold that was
             given, or where these two faces are the most alike of many pairs.
-        probe: The face of the first photo.
-        reference: The face of the second photo.
+        probe: The face of the first photo, with its embedding.
+        reference: The face of the second photo, likewise.
         notices: Lines that the user should see: a model other than asked for, a missing calibration, a
             photo that had to be turned, and why a face deserves less trust than the calibration promises.
         cautions: Those of the notices that say why a face deserves less trust than the calibration promises.

@@ -5,6 +5,7 @@ import math
 import shlex
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -198,11 +199,15 @@ class Verifier:
         pairs = len(probes) * len(references)
         if pairs == 1:
             return self.compare(probes[0], references[0])
-        embeddings = self.embedder.embed(np.stack([face.aligned for face in (*probes, *references)]))
-        ours, theirs = np.split(np.asarray(embeddings), [len(probes)])
+        faces = (*probes, *references)
+        embeddings = unit_embeddings(
+            self.embedder.embed(np.stack([face.aligned for face in faces])), len(faces)
+        )
+        ours, theirs = np.split(embeddings, [len(probes)])
         distances = cosine_distance(ours[:, np.newaxis], theirs)
         row, column = divmod(int(distances.argmin()), len(references))
-        return self.compare(probes[row], references[column], pairs_compared=pairs)
+        chosen = np.stack([ours[row], theirs[column]])
+        return self._verification(probes[row], references[column], chosen, pairs)
 
     def find_face(self, source: PhotoSource, face_index: int = 0, *, name: str) -> AlignedFace:
         """Finds and aligns a face of a photo.
@@ -246,9 +251,21 @@ class Verifier:
                 `compare_most_alike`.
 
         Returns:
-            Distance, decision and confidence.
+            Distance, decision and confidence; the faces in it have their embeddings.
         """
-        embeddings = directed_embeddings(self.embedder.embed(np.stack([probe.aligned, reference.aligned])), 2)
+        # An embedding that a face has already may be another model's.
+        embeddings = self.embedder.embed(np.stack([probe.aligned, reference.aligned]))
+        return self._verification(probe, reference, embeddings, pairs_compared)
+
+    def _verification(
+        self, probe: AlignedFace, reference: AlignedFace, given: object, pairs_compared: int
+    ) -> Verification:
+        """The verdict by what the embedder gave for the two faces."""
+        embeddings = directed_embeddings(given, 2)
+        probe, reference = (
+            replace(face, embedding=embedding.astype(np.float32))
+            for face, embedding in zip((probe, reference), embeddings, strict=True)
+        )
         distance = float(cosine_distance(embeddings[0], embeddings[1]))
         calibration = self.calibration
         threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold

@@ -7,7 +7,7 @@ comparisons, and a smoothed map is made of the map.
 import functools
 import json
 from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import Explainer
-from xfv_demo.explainers.occlusion import OccludedEmbeddings, OcclusionExplainer
+from xfv_demo.explainers.occlusion import COMPARISONS, OccludedEmbeddings, OcclusionExplainer
 from xfv_demo.regions import FACE_REGIONS
 from xfv_demo.types import FloatArray
 
@@ -87,35 +87,25 @@ class Question:
 # From a pair to the probe's maps by contender.
 _Maker = Callable[[Question], Mapping[str, FloatArray]]
 
-_TITLES = {
-    "occlusion-all": "Occlusion, all",
-    "occlusion-reference": "Occlusion, reference",
-    "occlusion-paired": "Occlusion, paired",
-    COVERED: "Occlusion, covered",
-    "xssab": "xSSAB",
-    "xssab-smooth": "xSSAB, smoothed",
-    "grid": "Grid cells",
-    "xcos": "xCos",
-    "fggb": "FGGB",
-    "fggb-smooth": "FGGB, smoothed",
-    "corrrise": "CorrRISE",
-    RANDOM: "Random",
-    FACE_PRIOR: "Face prior",
-}
-_SLOW = ("occlusion", "fggb", "corrrise")
 
-CONTENDERS: Mapping[str, Contender] = {
-    key: Contender(
-        key,
-        title,
-        method,
-        slow=method in _SLOW,
-        trained=method == "xcos",
-        settings=_COVERED_SETTINGS if key == COVERED else {},
-    )
-    for key, title in _TITLES.items()
-    for method in [key if key in BASELINES else key.partition("-")[0]]
-}
+def _contenders() -> Iterator[Contender]:
+    """Every explainer as it is, or its variants; then the baselines."""
+    for method, explainer in EXPLAINERS.items():
+        title = explainer.short_title or explainer.title
+        about: dict[str, Any] = {"slow": explainer.slow, "trained": explainer.trained}
+        if method == OcclusionExplainer.name:
+            for comparison in COMPARISONS:
+                yield Contender(f"{method}-{comparison}", f"{title}, {comparison}", method, **about)
+            yield Contender(COVERED, f"{title}, covered", method, **about, settings=_COVERED_SETTINGS)
+            continue
+        yield Contender(method, title, method, **about)
+        if explainer.needs_gradients:
+            yield Contender(f"{method}-smooth", f"{title}, smoothed", method, **about)
+    yield Contender(RANDOM, "Random", RANDOM)
+    yield Contender(FACE_PRIOR, "Face prior", FACE_PRIOR)
+
+
+CONTENDERS: Mapping[str, Contender] = {one.key: one for one in _contenders()}
 
 
 def check_contenders(names: Sequence[str]) -> tuple[Contender, ...]:

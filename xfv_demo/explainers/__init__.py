@@ -1,23 +1,15 @@
-"""The methods that explain a verdict, one a module, and `EXPLAINERS`, which has them by name."""
+"""The methods that explain a verdict, one a module, and `EXPLAINERS`, which has them by name.
 
-from collections.abc import Mapping
-from types import MappingProxyType
+Each takes an embedder first, then its own settings by keyword.
+"""
 
-from xfv_demo.explainers.base import Explainer
-from xfv_demo.explainers.corrrise import CorrRiseExplainer
-from xfv_demo.explainers.fggb import FggbExplainer
-from xfv_demo.explainers.grid import GridExplainer
-from xfv_demo.explainers.occlusion import OcclusionExplainer
-from xfv_demo.explainers.xcos import XcosExplainer
-from xfv_demo.explainers.xssab import XssabExplainer
+from xfv_demo.explainers.base import EXPLAINERS as EXPLAINERS
 
-# Each takes an embedder first, then its own settings by keyword.
-_CLASSES: tuple[type[Explainer], ...] = (
-    OcclusionExplainer,
-    XssabExplainer,
-    GridExplainer,
-    XcosExplainer,
-    FggbExplainer,
-    CorrRiseExplainer,
-)
-EXPLAINERS: Mapping[str, type[Explainer]] = MappingProxyType({cls.name: cls for cls in _CLASSES})
+# isort: off
+# A line registers a method. They are offered in this order.
+from xfv_demo.explainers.occlusion import OcclusionExplainer as OcclusionExplainer
+from xfv_demo.explainers.xssab import XssabExplainer as XssabExplainer
+from xfv_demo.explainers.grid import GridExplainer as GridExplainer
+from xfv_demo.explainers.xcos import XcosExplainer as XcosExplainer
+from xfv_demo.explainers.fggb import FggbExplainer as FggbExplainer
+from xfv_demo.explainers.corrrise import CorrRiseExplainer as CorrRiseExplainer

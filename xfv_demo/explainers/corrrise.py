@@ -8,23 +8,23 @@ masks that are done, so the memory does not grow with their number, and each ste
 correlation over the masks so far.
 """
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xfv_demo.alignment import ALIGNED_SIZE
 from xfv_demo.embedding import Embedder
 from xfv_demo.explainers.base import (
-    Explainer,
+    BatchExplainer,
+    BatchStep,
     Explanation,
     View,
-    aligned_pair,
+    distinct_photos,
     for_and_against,
     parts_by_sign,
-    scaled_map,
+    register,
 )
 from xfv_demo.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
@@ -50,7 +50,8 @@ _SEED = 20240104
 _ROUNDING = 1e-6
 
 
-class CorrRiseExplainer(Explainer):
+@register
+class CorrRiseExplainer(BatchExplainer):
     """CorrRISE's correlation maps, of an embedder that need only embed.
 
     Each mask hides some square patches at random places, which may overlap. At each pixel of a photo, the map
@@ -72,9 +73,9 @@ class CorrRiseExplainer(Explainer):
         masks: How many, at least 2. Both photos get the same.
         patches: How many a mask hides.
         patch_size: Their side in pixels, from 1 to 111. They lie wholly within the photo.
-        batch_size: How many images at most are embedded at once. Does not change the maps.
-        step_size: How many masks are added from one step of the stream to the next. Bounds the memory and
-            `batch_size`; does not change the final maps.
+        batch_size: How many masked images at most are embedded at once. Does not change the maps.
+        step_size: How many masks are added from one step of the stream to the next; by default there are 16
+            steps. Bounds the memory; does not change the final maps.
         rng: Where the masks come from; a fixed seed where None. An explainer gives the same pair the same
             masks each time.
 
@@ -84,6 +85,14 @@ class CorrRiseExplainer(Explainer):
 
     name: ClassVar[str] = "corrrise"
     title: ClassVar[str] = "Random masks (CorrRISE)"
+    short_title: ClassVar[str] = "CorrRISE"
+    gist: ClassVar[str] = "many patches hidden at random"
+    about: ClassVar[str] = (
+        "many patches are hidden at random; what goes with a high similarity when it can be seen speaks for."
+    )
+    duration: ClassVar[str] = "some seconds"
+    work_order: ClassVar[int] = 5
+    slow: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -124,34 +133,19 @@ class CorrRiseExplainer(Explainer):
         """As `Explainer.views`: the map, what of it is for "same", and what against."""
         return for_and_against(explanations[cls.name])
 
-    def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
-        """As `Explainer.stream`; by default 16 steps, the first after 32 of the 500 masks."""
-        return (
-            self._explanation(*state) for state in self._states(np.stack(aligned_pair(probe, reference)), 2)
-        )
-
-    def probe_map(self, probe: ArrayLike, reference: ArrayLike) -> FloatArray:
-        """As `Explainer.probe_map`; in half the time."""
-        states = self._states(np.stack(aligned_pair(probe, reference)), 1)
-        correlations, _, _ = deque(states, maxlen=1).pop()
-        return scaled_map(correlations[0])[0]
-
-    def _states(self, photos: FloatArray, mapped: int) -> Iterator[tuple[_Doubles, float, float]]:
-        """Steps towards the maps of the first `mapped` photos: these, the distance, the share done."""
-        embeddings = self._unit_embeddings(photos)
-        similarity = float(embeddings[0] @ embeddings[1])
-        sums, total = _Sums(mapped), len(self._corners)
+    def _steps(self, photos: FloatArray, embeddings: _Doubles | None, mapped: int) -> Iterator[BatchStep]:
+        units = self._unit_embeddings(photos, embeddings)
+        similarities = np.einsum("bd,bd->b", *units)
+        # A photo under the masks serves all pairs that it is in.
+        distinct, places = distinct_photos(photos[:mapped])
+        sums, total = _Sums(places.shape), len(self._corners)
         for start in range(0, total, self._step_size):
             done = min(start + self._step_size, total)
             masks = self._masks(start, done)
-            changes = np.stack(
-                [
-                    self._similarities(photo, masks, other) - similarity
-                    for photo, other in zip(photos[:mapped], embeddings[::-1], strict=False)
-                ]
-            )
-            sums.add(masks, changes)
-            yield sums.correlations(), 1 - similarity, done / total
+            masked = self._masked_embeddings(distinct, masks)[places]
+            sums.add(masks, np.einsum("sbnd,sbd->sbn", masked, units[::-1][:mapped]) - similarities[:, None])
+            correlations = sums.correlations()
+            yield BatchStep(correlations, 1 - similarities, done / total, parts=parts_by_sign(correlations))
 
     def _masks(self, start: int, stop: int) -> NDArray[np.bool_]:
         """(N, 112, 112): what the masks from `start` to before `stop` leave visible."""
@@ -161,25 +155,16 @@ class CorrRiseExplainer(Explainer):
                 mask[top : top + self._patch_size, left : left + self._patch_size] = False
         return masks
 
-    def _similarities(self, photo: FloatArray, masks: NDArray[np.bool_], other: _Doubles) -> _Doubles:
-        """(N,): how similar the photo is under each mask to the other photo, by that one's embedding."""
-        batches = [masks[i : i + self._batch_size] for i in range(0, len(masks), self._batch_size)]
-        return np.concatenate([self._unit_embeddings(photo * batch[..., None]) @ other for batch in batches])
-
-    def _unit_embeddings(self, images: FloatArray) -> _Doubles:
-        """Embeds images, in double precision from here on."""
+    def _masked_embeddings(self, photos: FloatArray, masks: NDArray[np.bool_]) -> _Doubles:
+        """(N, K, D): N photos under K masks, embedded in full batches whosever they are."""
         # An embedding of length 0 has no direction; as 0, it is orthogonal to all others.
-        return unit_embeddings(self._embedder.embed(images), len(images))
-
-    def _explanation(self, correlations: _Doubles, distance: float, progress: float) -> Explanation:
-        return Explanation.from_maps(
-            self.name,
-            correlations,
-            distance=distance,
-            progress=progress,
-            parameters=self.parameters,
-            parts=parts_by_sign(correlations),
-        )
+        embeddings = []
+        for start in range(0, len(photos) * len(masks), self._batch_size):
+            numbers = np.arange(start, min(start + self._batch_size, len(photos) * len(masks)))
+            photo, mask = np.divmod(numbers, len(masks))
+            images = photos[photo] * masks[mask][..., None]
+            embeddings.append(unit_embeddings(self._embedder.embed(images), len(images)))
+        return np.concatenate(embeddings).reshape(len(photos), len(masks), -1)
 
 
 class _Sums:
@@ -188,33 +173,33 @@ class _Sums:
     The changes of similarity are small numbers, so little is lost when the mean is taken off the sums.
 
     Args:
-        photos: Of how many photos.
+        photos: The shape in which the photos come.
     """
 
-    def __init__(self, photos: int) -> None:
+    def __init__(self, photos: tuple[int, ...]) -> None:
         self._count = 0
         # How many masks leave a pixel visible. As a mask is 0 or 1, this is the sum of its squares too.
         self._visible = np.zeros((ALIGNED_SIZE, ALIGNED_SIZE))
-        self._changes = np.zeros(photos)
-        self._squares = np.zeros(photos)
-        self._products = np.zeros((photos, ALIGNED_SIZE, ALIGNED_SIZE))
+        self._changes = np.zeros((*photos, 1, 1))
+        self._squares = np.zeros((*photos, 1, 1))
+        self._products = np.zeros((*photos, ALIGNED_SIZE, ALIGNED_SIZE))
 
     def add(self, masks: NDArray[np.bool_], changes: _Doubles) -> None:
-        """Adds (N, 112, 112) masks and the changes of similarity under them, (photos, N)."""
+        """Adds (N, 112, 112) masks and the changes of similarity under them, (*photos, N)."""
         self._count += len(masks)
         self._visible += masks.sum(axis=0)
-        self._changes += changes.sum(axis=1)
-        self._squares += (changes**2).sum(axis=1)
+        self._changes += changes.sum(axis=-1)[..., None, None]
+        self._squares += (changes**2).sum(axis=-1)[..., None, None]
         self._products += np.tensordot(changes, masks.astype(np.float64), axes=1)
 
     def correlations(self) -> _Doubles:
-        """(photos, 112, 112): the correlations over the masks so far; 0 where there is none."""
+        """(*photos, 112, 112): the correlations over the masks so far; 0 where there is none."""
         # All of these are times the count's square.
-        covariance = self._count * self._products - self._visible * self._changes[:, None, None]
+        covariance = self._count * self._products - self._visible * self._changes
         mask_variance = self._count * self._visible - self._visible**2
         variance = self._count * self._squares - self._changes**2
         variance[variance < (self._count * _ROUNDING) ** 2] = 0
-        spread = np.sqrt(mask_variance * variance[:, None, None])
+        spread = np.sqrt(mask_variance * variance)
         correlations = np.zeros_like(covariance)
         np.divide(covariance, spread, out=correlations, where=spread > 0)
         # Rounding can carry a perfect correlation beyond 1.

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.embedding import AffineGridEmbedder
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
-    Explainer,
+    BatchExplainer,
+    BatchStep,
     Explanation,
-    MapPair,
     View,
     aligned_pair,
+    distinct_photos,
     enlarged_cells,
+    register,
 )
 from xfv_demo.types import FloatArray
 
@@ -44,14 +46,16 @@ class GridDecomposition:
     similarity: float
 
 
-class GridExplainer(Explainer):
+@register
+class GridExplainer(BatchExplainer):
     """The exact additive decomposition of the cosine: no approximation, one pass.
 
     With F the last feature grid of a photo, whose embedding before its normalisation is e = b + the sum over
     cells of L_ij F_ij, and ê' the other photo's embedding of length 1, the cosine similarity is the sum over
     cells of (L_ij F_ij . ê') / ||e||, and of (b . ê') / ||e||. The former are the map: positive raises the
     similarity, negative lowers it. In `numbers`, "probe_constant" and "reference_constant" are the latter,
-    which no place in the photo can be charged with; "cells" in `parts` has the cells as they are.
+    which no place in the photo can be charged with; "cells" in `parts` has the cells as they are. The stream
+    has a single step. Embeddings that are known are not used: they follow from the cells.
 
     Attributes:
         parameters: None; for reports.
@@ -66,6 +70,14 @@ class GridExplainer(Explainer):
 
     name: ClassVar[str] = "grid"
     title: ClassVar[str] = "Grid cells (exact)"
+    short_title: ClassVar[str] = "Grid cells"
+    gist: ClassVar[str] = "the similarity as an exact sum"
+    about: ClassVar[str] = (
+        "the network's last features lie on a grid, and the similarity is a sum over its cells. The map is "
+        "that sum, exact; but a cell sees much of the face around it."
+    )
+    duration: ClassVar[str] = "at once"
+    work_order: ClassVar[int] = 2
 
     def __init__(self, embedder: AffineGridEmbedder, *, batch_size: int = 1) -> None:
         if not hasattr(embedder, "feature_grid") or not hasattr(embedder, "affine_head"):
@@ -102,41 +114,41 @@ class GridExplainer(Explainer):
         Raises:
             ValueError: A photo is not of that kind.
         """
-        return self._decompose(np.stack(aligned_pair(probe, reference)))
+        cells, constants, similarities = self._decompose(np.stack(aligned_pair(probe, reference))[:, None])
+        return GridDecomposition(
+            cells[0, 0],
+            float(constants[0, 0]),
+            cells[1, 0],
+            float(constants[1, 0]),
+            float(similarities[0]),
+        )
 
-    def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
-        """As `Explainer.stream`; a single step."""
-        return self._steps(np.stack(aligned_pair(probe, reference)))
-
-    def _decompose(self, photos: FloatArray) -> GridDecomposition:
+    def _decompose(
+        self, photos: FloatArray
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The cells' shares (2, B, h, w), the constants (2, B), and the similarities (B,)."""
+        distinct, places = distinct_photos(photos)
         # In double precision: the bias can be larger than the embedding, and the cells then cancel it.
-        cells = self._head.cells(self._embedder.feature_grid(photos)).astype(np.float64)
+        cells = self._head.cells(self._embedder.feature_grid(distinct)).astype(np.float64)[places]
         bias = self._head.bias.astype(np.float64)
-        embeddings = cells.sum(axis=(1, 2)) + bias
-        lengths = np.linalg.norm(embeddings, axis=1)
+        embeddings = cells.sum(axis=(2, 3)) + bias
+        lengths = np.linalg.norm(embeddings, axis=-1)
         if not (np.isfinite(lengths).all() and lengths.all()):
             raise ModelError(
                 "the embedder gives embeddings that have no direction; no cosine can be taken apart"
             )
-        units = embeddings / lengths[:, None]
-        shares = np.einsum("nhwd,nd->nhw", cells, units[::-1]) / lengths[:, None, None]
-        constants = units[::-1] @ bias / lengths
-        return GridDecomposition(
-            shares[0], float(constants[0]), shares[1], float(constants[1]), float(units[0] @ units[1])
-        )
+        units = embeddings / lengths[..., None]
+        shares = np.einsum("sbhwd,sbd->sbhw", cells, units[::-1]) / lengths[..., None, None]
+        return shares, units[::-1] @ bias / lengths, np.einsum("bd,bd->b", *units)
 
-    def _steps(self, photos: FloatArray) -> Iterator[Explanation]:
-        taken_apart = self._decompose(photos)
-        both = taken_apart.probe_cells, taken_apart.reference_cells
-        yield Explanation.from_maps(
-            self.name,
-            [enlarged_cells(cells, smooth=True) for cells in both],
-            distance=1 - taken_apart.similarity,
-            progress=1.0,
-            parameters=self.parameters,
-            parts={"cells": MapPair(*(enlarged_cells(cells, smooth=False) for cells in both))},
-            numbers={
-                "probe_constant": taken_apart.probe_constant,
-                "reference_constant": taken_apart.reference_constant,
-            },
+    def _steps(
+        self, photos: FloatArray, _embeddings: NDArray[np.float64] | None, mapped: int
+    ) -> Iterator[BatchStep]:
+        cells, constants, similarities = self._decompose(photos)
+        yield BatchStep(
+            enlarged_cells(cells[:mapped], smooth=True),
+            1 - similarities,
+            1.0,
+            parts={"cells": enlarged_cells(cells[:mapped], smooth=False)},
+            numbers={"probe_constant": constants[0], "reference_constant": constants[1]},
         )

@@ -14,7 +14,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import cv2
 import numpy as np
@@ -22,12 +22,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from xfv_demo.alignment import ALIGNED_SIZE
-from xfv_demo.embedding import Embedder
+from xfv_demo.embedding import Embedder, PatchEmbedder
 from xfv_demo.explainers.base import (
     Explainer,
     Explanation,
     View,
     aligned_pair,
+    aligned_pairs,
+    distinct_photos,
+    known_embeddings,
+    register,
 )
 from xfv_demo.patching import Box
 from xfv_demo.similarity import unit_embeddings
@@ -144,15 +148,11 @@ class _OccludedPhoto:
             np.copyto(image[rows, columns], self._filling[rows, columns], where=hidden[..., None])
         return image
 
-    def embed(self, numbers: Sequence[int]) -> FloatArray:
-        """Embeds images by their numbers; at least one."""
-        images = np.stack([self.image(number) for number in numbers])
-        patched = getattr(self._embedder, "patched", None)
-        # The first images go whole: to prepare for patches takes longer than the first map may.
-        if patched is None or not numbers[0]:
-            return self._embedder.embed(images)
+    def embed_patched(self, numbers: Sequence[int]) -> FloatArray:
+        """Embeds images by their numbers, which are not 0, with an embedder that has `patched`."""
         if self._embed_variants is None:
-            self._embed_variants = patched(self._image)
+            self._embed_variants = cast(PatchEmbedder, self._embedder).patched(self._image)
+        images = np.stack([self.image(number) for number in numbers])
         return np.asarray(self._embed_variants(images, [self._box(number) for number in numbers]))
 
     def _box(self, number: int) -> Box:
@@ -357,6 +357,7 @@ _LABELS: dict[Comparison, str] = {
 }
 
 
+@register
 class OcclusionExplainer(Explainer):
     """x-Face's occlusion maps, of an embedder that need only embed.
 
@@ -388,7 +389,8 @@ class OcclusionExplainer(Explainer):
             drawn once and the same for both photos; the photo under a heavy "blur".
         shape: "square", or the inscribed "circle".
         geometry: "published" or "covered"; see above.
-        batch_size: How many images at most are embedded at once. Bounds the memory; does not change the maps.
+        batch_size: How many occluded images at most are embedded at once. Bounds the memory; does not change
+            the maps.
         step_size: How many masks are added from one step of the stream to the next; the first has at most 16.
         cache: Where embeddings are kept for later pairs; the explainer's own where None.
         rng: Where the noise comes from; only needed for, and used by, the fill "noise".
@@ -399,6 +401,15 @@ class OcclusionExplainer(Explainer):
 
     name: ClassVar[str] = "occlusion"
     title: ClassVar[str] = "Occlusion"
+    short_title: ClassVar[str] = "Occlusion"
+    gist: ClassVar[str] = "hides one patch after another"
+    about: ClassVar[str] = (
+        "hides a patch of a face and looks how far the two faces move apart. Where they do, what was hidden "
+        "speaks for the same person. It asks the model alone, and takes seconds."
+    )
+    duration: ClassVar[str] = "some seconds"
+    work_order: ClassVar[int] = 4
+    slow: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -453,7 +464,13 @@ class OcclusionExplainer(Explainer):
 
     @classmethod
     def stream_all(
-        cls, embedder: Embedder, probe: ArrayLike, reference: ArrayLike, **settings: Any
+        cls,
+        embedder: Embedder,
+        probe: ArrayLike,
+        reference: ArrayLike,
+        *,
+        embeddings: ArrayLike | None = None,
+        **settings: Any,
     ) -> Iterator[dict[Comparison, Explanation]]:
         """Explains a pair by all three comparisons in one pass, step by step.
 
@@ -461,6 +478,7 @@ class OcclusionExplainer(Explainer):
             embedder: As for the constructor.
             probe: (112, 112, 3) aligned face, RGB, in [0, 1].
             reference: (112, 112, 3) aligned face, RGB, in [0, 1].
+            embeddings: As for `explain`.
             **settings: As for the constructor, without `comparison`.
 
         Returns:
@@ -470,8 +488,7 @@ class OcclusionExplainer(Explainer):
             ValueError: As from the constructor and `stream`.
             ModelError: As from `stream`.
         """
-        explainer = cls(embedder, **settings)
-        return explainer._steps(*aligned_pair(probe, reference), tuple(COMPARISONS))
+        return cls(embedder, **settings)._steps(probe, reference, embeddings, tuple(COMPARISONS))
 
     @classmethod
     def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
@@ -484,21 +501,61 @@ class OcclusionExplainer(Explainer):
 
     def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
         """As `Explainer.stream`; by default 36 steps, the first after 16 of the 1,130 masks."""
-        steps = self._steps(*aligned_pair(probe, reference), (self.comparison,))
+        return self._stream(probe, reference, None)
+
+    def _stream(
+        self, probe: ArrayLike, reference: ArrayLike, embeddings: ArrayLike | None
+    ) -> Iterator[Explanation]:
+        steps = self._steps(probe, reference, embeddings, (self.comparison,))
         return (step[self.comparison] for step in steps)
 
+    def explain_batch(
+        self, probes: ArrayLike, references: ArrayLike, *, embeddings: ArrayLike | None = None
+    ) -> list[Explanation]:
+        """As `Explainer.explain_batch`; a photo that is in several pairs is occluded once."""
+        images = aligned_pairs(probes, references)
+        known = known_embeddings(embeddings, images.shape[:2])
+        if not images.shape[1]:
+            return []
+        pairs = self._photos(images, known)
+        total = len(self._masks)
+        self._embed([photo for pair in pairs for photo in pair], total + 1)
+        return [self._explanations(pair, total, (self.comparison,))[self.comparison] for pair in pairs]
+
     def _steps(
-        self, probe: FloatArray, reference: FloatArray, comparisons: tuple[Comparison, ...]
+        self,
+        probe: ArrayLike,
+        reference: ArrayLike,
+        embeddings: ArrayLike | None,
+        comparisons: tuple[Comparison, ...],
     ) -> Iterator[dict[Comparison, Explanation]]:
-        photos = [
-            self._cache._photo(self._embedder, self._masks, image, self._filling(image))
-            for image in (probe, reference)
-        ]
+        images = np.stack(aligned_pair(probe, reference))[:, None]
+        known = known_embeddings(embeddings, (2,))
+        return self._streamed(images, None if known is None else known[:, None], comparisons)
+
+    def _streamed(
+        self, images: FloatArray, known: _Doubles | None, comparisons: tuple[Comparison, ...]
+    ) -> Iterator[dict[Comparison, Explanation]]:
+        (photos,) = self._photos(images, known)
         total = len(self._masks)
         first = min(_FIRST_STEP, self._step_size, total)
         for done in (*range(first, total, self._step_size), total):
             self._embed(photos, done + 1)
             yield self._explanations(photos, done, comparisons)
+
+    def _photos(self, images: FloatArray, known: _Doubles | None) -> list[tuple[_OccludedPhoto, ...]]:
+        """Of (2, B, 112, 112, 3) images, B pairs of photos, of which the embeddings as they are are known."""
+        distinct, places = distinct_photos(images)
+        photos = [
+            self._cache._photo(self._embedder, self._masks, image, self._filling(image)) for image in distinct
+        ]
+        if known is not None:
+            for place, embedding in zip(places.flat, known.reshape(places.size, -1), strict=True):
+                photos[place].append(0, embedding)
+        elif new := [(photo, 0) for photo in photos if not len(photo)]:
+            for (photo, _), embedding in zip(new, self._unit_embeddings(new), strict=True):
+                photo.append(0, embedding)
+        return [tuple(photos[place] for place in pair) for pair in places.T]
 
     def _filling(self, image: FloatArray) -> FloatArray:
         """(112, 112, 3): what shows where a photo is hidden."""
@@ -512,18 +569,29 @@ class OcclusionExplainer(Explainer):
         return np.full_like(image, colour)
 
     def _embed(self, photos: Sequence[_OccludedPhoto], count: int) -> None:
-        """Makes the first `count` embeddings of each photo known."""
-        # A photo paired with itself is one entry of the cache.
-        for photo in dict.fromkeys(photos):
-            for start in range(len(photo), count, self._batch_size):
-                numbers = range(start, min(start + self._batch_size, count))
-                for number, embedding in zip(numbers, self._unit_embeddings(photo, numbers), strict=True):
+        """Makes the first `count` embeddings of each photo known, in full batches whosever they are."""
+        # A photo that comes again is one entry of the cache.
+        distinct = list(dict.fromkeys(photos))
+        # What `patched` makes ready is of one photo.
+        groups = [[photo] for photo in distinct] if hasattr(self._embedder, "patched") else [distinct]
+        for group in groups:
+            missing = [(photo, number) for photo in group for number in range(len(photo), count)]
+            for start in range(0, len(missing), self._batch_size):
+                batch = missing[start : start + self._batch_size]
+                for (photo, number), embedding in zip(batch, self._unit_embeddings(batch), strict=True):
                     photo.append(number, embedding)
 
-    def _unit_embeddings(self, photo: _OccludedPhoto, numbers: Sequence[int]) -> _Doubles:
+    def _unit_embeddings(self, batch: Sequence[tuple[_OccludedPhoto, int]]) -> _Doubles:
         """Embeds images, in double precision from here on: small patches move the distance very little."""
+        photo, first = batch[0]
+        # Photos as they are go whole, and so do the first few images: to prepare for patches takes longer
+        # than the first map may.
+        if not hasattr(self._embedder, "patched") or not first or (first == 1 and len(batch) <= _FIRST_STEP):
+            given = self._embedder.embed(np.stack([photo.image(number) for photo, number in batch]))
+        else:
+            given = photo.embed_patched([number for _, number in batch])
         # An embedding of length 0 has no direction; as 0, it is orthogonal to all others.
-        return unit_embeddings(photo.embed(numbers), len(numbers))
+        return unit_embeddings(given, len(batch))
 
     def _explanations(
         self, photos: Sequence[_OccludedPhoto], done: int, comparisons: Sequence[Comparison]

@@ -9,32 +9,35 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from xfv_demo.embedding import GridEmbedder
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
-    Explainer,
+    BatchExplainer,
+    BatchStep,
     Explanation,
-    MapPair,
     View,
-    aligned_pair,
+    distinct_photos,
     enlarged_cells,
+    register,
 )
-from xfv_demo.similarity import cosine_distance, unit_embeddings
+from xfv_demo.similarity import cosine_distance
 from xfv_demo.types import FloatArray
 
 if TYPE_CHECKING:
     from xfv_demo.xcos.head import TrainedHead
 
 
-class XcosExplainer(Explainer):
+@register
+class XcosExplainer(BatchExplainer):
     """xCos's maps: how alike the photos are in each cell, how much each cell counts, and the product.
 
     The product's sum over the cells is the similarity that the head gives the pair; it is near the embedder's
     own cosine, and not equal to it: what is explained is the head's answer. "xcos" in `numbers` has it. The
     product, interpolated between the cells, is the map; "product", "grid_cosine" and "attention" in `parts`
-    are the cells as they are. Both photos have the same maps, as cells are compared place by place.
+    are the cells as they are. Both photos have the same maps, as cells are compared place by place. The
+    stream has a single step.
 
     Attributes:
         parameters: The head's origin, in plain values for reports.
@@ -51,6 +54,15 @@ class XcosExplainer(Explainer):
 
     name: ClassVar[str] = "xcos"
     title: ClassVar[str] = "Local cosines (xCos)"
+    short_title: ClassVar[str] = "xCos"
+    gist: ClassVar[str] = "a trained head, place by place"
+    about: ClassVar[str] = (
+        "a small trained head compares the faces cell by cell, and weighs each cell. Its answer is near the "
+        "model's own, not equal. Purple is that weight, whichever way the cell speaks."
+    )
+    duration: ClassVar[str] = "at once"
+    work_order: ClassVar[int] = 3
+    trained: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -66,13 +78,13 @@ class XcosExplainer(Explainer):
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        # Keras takes seconds to import, so not before a head is needed.
-        from xfv_demo.xcos.head import load_head
+        if head is None or isinstance(head, str | os.PathLike):
+            # Keras takes seconds to import, so not before a head is needed.
+            from xfv_demo.xcos.head import load_head
 
+            head = load_head(embedder, head)
         self._embedder = embedder
-        self._head = (
-            load_head(embedder, head) if head is None or isinstance(head, str | os.PathLike) else head
-        )
+        self._head = head
         self.parameters: dict[str, Any] = {"head": self._head.model, "channels": self._head.network.channels}
 
     @classmethod
@@ -86,27 +98,26 @@ class XcosExplainer(Explainer):
             View("cells", "product, cell by cell", explanation.parts["product"]),
         )
 
-    def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
-        """As `Explainer.stream`; a single step."""
-        return self._steps(np.stack(aligned_pair(probe, reference)))
-
-    def _steps(self, photos: FloatArray) -> Iterator[Explanation]:
-        projected = self._head.project(self._embedder.feature_grid(photos))
-        compared = self._head.compare(projected[:1], projected[1:])
-        (cosines,), (attention,) = compared["grid_cosine"], compared["attention"]
-        (similarity,) = compared["similarity"]
-        if not np.isfinite(similarity):
+    def _steps(
+        self, photos: FloatArray, embeddings: NDArray[np.float64] | None, mapped: int
+    ) -> Iterator[BatchStep]:
+        distinct, places = distinct_photos(photos)
+        projected = self._head.project(self._embedder.feature_grid(distinct))[places]
+        compared = self._head.compare(*projected)
+        if not np.isfinite(compared["similarity"]).all():
             raise ModelError("the embedder gives a feature grid that is not finite; xCos cannot explain it")
-        product = cosines * attention
-        yield Explanation.from_maps(
-            self.name,
-            [enlarged_cells(product, smooth=True)] * len(photos),
-            distance=float(cosine_distance(*unit_embeddings(self._embedder.embed(photos), 2))),
-            progress=1.0,
-            parameters=self.parameters,
+        cells = {
+            "product": compared["grid_cosine"] * compared["attention"],
+            "grid_cosine": compared["grid_cosine"],
+            "attention": compared["attention"],
+        }
+        yield BatchStep(
+            np.stack([enlarged_cells(cells["product"], smooth=True)] * mapped),
+            cosine_distance(*self._unit_embeddings(photos, embeddings)),
+            1.0,
             parts={
-                name: MapPair(*(enlarged_cells(cells, smooth=False) for _ in photos))
-                for name, cells in (("product", product), ("grid_cosine", cosines), ("attention", attention))
+                name: np.stack([enlarged_cells(values, smooth=False)] * mapped)
+                for name, values in cells.items()
             },
-            numbers={"xcos": float(similarity)},
+            numbers={"xcos": compared["similarity"]},
         )

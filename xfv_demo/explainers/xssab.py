@@ -4,27 +4,25 @@ Huber, Luu, Terhorst and Damer, "Efficient Explainable Face Verification based o
 Backpropagation" (WACV 2024, arXiv 2304.13409), section 3, as their code computes it.
 """
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xfv_demo.embedding import GradientEmbedder
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
-    Explainer,
+    BatchExplainer,
+    BatchStep,
     Explanation,
-    MapPair,
     View,
-    aligned_pair,
     for_and_against,
     gradient_threshold,
-    scaled_map,
+    register,
 )
-from xfv_demo.similarity import cosine_distance, similarity_terms, unit_embeddings
+from xfv_demo.similarity import cosine_distance, similarity_terms
 from xfv_demo.types import FloatArray
 
 # The paper's networks take images in [-1, 1], the embedders here in [0, 1]; the gradients are given as
@@ -39,7 +37,8 @@ NOISE_LEVEL = 0.1
 _SHOWN_PERCENTILE = 99.0
 
 
-class XssabExplainer(Explainer):
+@register
+class XssabExplainer(BatchExplainer):
     """xSSAB's gradient maps: fast, but of an embedder that can be differentiated.
 
     The cosine similarity is a sum over dimensions, and a pair is "same" where it reaches a threshold T. So a
@@ -49,7 +48,8 @@ class XssabExplainer(Explainer):
     where a change would move which camp; the map is G+ - G-, scaled as `Explanation` says. In `parts`,
     "positive" is G+ and "negative" G-, not scaled, both at least 0.
 
-    Smoothing is not part of the published method and is off by default.
+    Smoothing is not part of the published method and is off by default. The stream has a single step, or with
+    noise one for each batch.
 
     Attributes:
         threshold: T.
@@ -77,6 +77,15 @@ class XssabExplainer(Explainer):
 
     name: ClassVar[str] = "xssab"
     title: ClassVar[str] = "Gradient (xSSAB)"
+    short_title: ClassVar[str] = "xSSAB"
+    gist: ClassVar[str] = "pixels that would move the verdict"
+    about: ClassVar[str] = (
+        "asks which pixels would change the verdict if they changed a little. It is quick and fine-grained, "
+        "and noisier."
+    )
+    duration: ClassVar[str] = "under a second"
+    work_order: ClassVar[int] = 1
+    needs_gradients: ClassVar[bool] = True
     takes_threshold: ClassVar[bool] = True
 
     def __init__(
@@ -120,54 +129,48 @@ class XssabExplainer(Explainer):
         """As `Explainer.views`: the combined map, what is in it for "same", and what against."""
         return for_and_against(explanations[cls.name], _SHOWN_PERCENTILE)
 
-    def stream(self, probe: ArrayLike, reference: ArrayLike) -> Iterator[Explanation]:
-        """As `Explainer.stream`; a single step, or with noise one for each batch."""
-        return (
-            self._explanation(*state) for state in self._states(np.stack(aligned_pair(probe, reference)), 2)
-        )
-
-    def probe_map(self, probe: ArrayLike, reference: ArrayLike) -> FloatArray:
-        """As `Explainer.probe_map`; in half the time."""
-        states = self._states(np.stack(aligned_pair(probe, reference)), 1)
-        (positive, negative), _, _ = deque(states, maxlen=1).pop()
-        return scaled_map(positive[0] - negative[0])[0]
-
-    def _states(self, photos: FloatArray, mapped: int) -> Iterator[tuple[NDArray[np.float64], float, float]]:
-        """Steps towards the maps of the first `mapped` photos.
-
-        Yields:
-            (2, `mapped`, 112, 112), G+ and G-; the distance; the share of the work done.
-        """
-        embeddings = unit_embeddings(self._embedder.embed(photos), 2).astype(np.float32)
-        weights = self._weights(embeddings)[:, :mapped]
-        distance = float(cosine_distance(*embeddings))
-        sums, done = np.zeros((2, mapped, *photos.shape[1:3])), 0
-        for samples in self._samples(photos):
-            images = samples[:, :mapped].reshape(-1, *photos.shape[1:])
-            gradients = self._gradients(images, np.tile(weights, (1, len(samples), 1)))
-            # Camp, sample, photo, row, column.
-            sums += gradients.reshape(2, len(samples), mapped, *photos.shape[1:3]).sum(axis=1)
+    def _steps(
+        self, photos: FloatArray, embeddings: NDArray[np.float64] | None, mapped: int
+    ) -> Iterator[BatchStep]:
+        units = self._unit_embeddings(photos, embeddings).astype(np.float32)
+        weights = self._weights(units)[:, :mapped]
+        distances = cosine_distance(*units)
+        sums, done = np.zeros((2, mapped, *photos.shape[1:4])), 0
+        for samples in self._samples(photos[:mapped]):
+            # Camp, sample, photo of the pair, pair, and then row and column or dimension.
+            shape = (2, *samples.shape[:3])
+            repeated = np.broadcast_to(weights[:, None], (*shape, weights.shape[-1]))
+            gradients = self._gradients(
+                samples.reshape(-1, *photos.shape[2:]), repeated.reshape(2, -1, weights.shape[-1])
+            )
+            sums += gradients.reshape(*shape, *photos.shape[2:4]).sum(axis=1)
             done += len(samples)
-            yield self._blurred(sums / done), distance, done / max(self._noise_samples, 1)
+            positive, negative = self._blurred(sums / done)
+            yield BatchStep(
+                positive - negative,
+                distances,
+                done / max(self._noise_samples, 1),
+                parts={"positive": positive, "negative": negative},
+            )
 
-    def _weights(self, embeddings: FloatArray) -> FloatArray:
-        """(2, 2, D): for either camp, positive first, and either photo, what multiplies its embedding."""
-        terms = similarity_terms(*embeddings)
-        similar = terms >= self.threshold / terms.size
-        other = embeddings[::-1]
+    def _weights(self, units: FloatArray) -> FloatArray:
+        """(2, 2, B, D): for either camp, positive first, and each photo, what multiplies its embedding."""
+        terms = similarity_terms(*units)
+        similar = terms >= self.threshold / terms.shape[-1]
+        other = units[::-1]
         return np.stack([np.where(similar, other, 0), np.where(similar, 0, other)])
 
     def _samples(self, photos: FloatArray) -> Iterator[FloatArray]:
-        """Batches of (samples, 2, 112, 112, 3): the photos as they are, or with noise in them."""
+        """Batches of (samples, *photos.shape): the photos as they are, or with noise in them."""
         if self._noise_seed is None:
             yield photos[None]
             return
         rng = np.random.default_rng(self._noise_seed)
-        # Both photos of a sample go together.
-        most = max(1, self._batch_size // 2)
+        # All photos of a sample go together, and get the same noise.
+        most = max(1, self._batch_size // (2 * photos.shape[1]))
         for start in range(0, self._noise_samples, most):
             count = min(most, self._noise_samples - start)
-            noise = rng.standard_normal((count, 1, *photos.shape[1:]), np.float32)
+            noise = rng.standard_normal((count, 1, 1, *photos.shape[2:]), np.float32)
             yield np.clip(photos + np.float32(self._noise_level) * noise, 0, 1)
 
     def _gradients(self, images: FloatArray, weights: FloatArray) -> NDArray[np.float64]:
@@ -180,20 +183,6 @@ class XssabExplainer(Explainer):
     def _blurred(self, gradients: NDArray[np.float64]) -> NDArray[np.float64]:
         if not self._gaussian_sigma:
             return gradients
-        return np.array(
-            [[cv2.GaussianBlur(image, (0, 0), self._gaussian_sigma) for image in camp] for camp in gradients]
-        )
-
-    def _explanation(self, gradients: NDArray[np.float64], distance: float, progress: float) -> Explanation:
-        positive, negative = gradients
-        return Explanation.from_maps(
-            self.name,
-            positive - negative,
-            distance=distance,
-            progress=progress,
-            parameters=self.parameters,
-            parts={
-                "positive": MapPair(*positive.astype(np.float32)),
-                "negative": MapPair(*negative.astype(np.float32)),
-            },
-        )
+        images = gradients.reshape(-1, *gradients.shape[-2:])
+        blurred = [cv2.GaussianBlur(image, (0, 0), self._gaussian_sigma) for image in images]
+        return np.array(blurred).reshape(gradients.shape)
