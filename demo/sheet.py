@@ -17,7 +17,7 @@ from demo.service import dataset_name
 from demo.sessions import LETTERS, Asked, Letter, Look
 from xfv_demo.assets import assets_folder
 from xfv_demo.calibration import Calibration
-from xfv_demo.evaluation.metrics import largest_rate, wilson_interval
+from xfv_demo.evaluation.metrics import is_same, largest_rate, wilson_interval
 from xfv_demo.explainers.base import View
 from xfv_demo.explaining import MethodResult, view_summary
 from xfv_demo.regions import (
@@ -186,7 +186,7 @@ def verdict_html(
     """
     moved = threshold is not None and not math.isclose(threshold, verification.threshold, abs_tol=5e-4)
     limit = threshold if threshold is not None and moved else verification.threshold
-    same = verification.distance < limit
+    same = is_same(verification.distance, limit)
     decision = "Same person" if same else "Different people"
     side = "below" if same else "not below"
     which = "the threshold that you moved to" if moved else "the threshold"

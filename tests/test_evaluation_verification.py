@@ -248,8 +248,8 @@ class TestOnManyPairs:
         before = distances.copy()
         report = report_of(distances, genuine)
         distances[0] = 0.123
-        assert (report.evidence.distances == before).all()
-        for evidence in (report.evidence.distances, report.evidence.genuine):
+        assert (report.evidence.scores.distances == before).all()
+        for evidence in (report.evidence.scores.distances, report.evidence.scores.genuine):
             with pytest.raises(ValueError, match="read-only"):
                 evidence[0] = 1
 

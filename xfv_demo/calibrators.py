@@ -21,6 +21,7 @@ from xfv_demo.evaluation.metrics import (
     Booleans,
     Doubles,
     equal_class_weights,
+    is_same,
     threshold_grid,
 )
 
@@ -159,7 +160,7 @@ class XFaceCalibrator(Calibrator):
         genuine_density = np.histogram(distances[genuine], edges)[0] / np.count_nonzero(genuine)
         impostor_density = np.histogram(distances[~genuine], edges)[0] / np.count_nonzero(~genuine)
         density = genuine_density + impostor_density
-        ratio = np.where(left_edges < threshold, 1.0, 0.0)
+        ratio = np.where(is_same(left_edges, threshold), 1.0, 0.0)
         np.divide(genuine_density, density, out=ratio, where=density > 0)
 
         # What scipy's curve_fit(method="dogbox") calls, without the covariance that it adds: where the

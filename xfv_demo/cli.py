@@ -614,12 +614,12 @@ def evaluate_patch_lfw(
     from xfv_demo.embedding import load_embedder
 
     embedder = load_embedder(model, progress=True)
-    threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
+    similarity_threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
     made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, aligned=aligned)
     if save:
         made.save(save)
         typer.echo(f"{len(made)} patched pairs written to {save}")
-    _evaluate_patch_lfw(made, embedder, contenders, threshold, slow_pairs, sanity_pairs, into, out)
+    _evaluate_patch_lfw(made, embedder, contenders, similarity_threshold, slow_pairs, sanity_pairs, into, out)
 
 
 def main() -> None:
@@ -1074,7 +1074,7 @@ def _evaluate_patch_lfw(
     patch_lfw: "PatchLfw",
     embedder: "SavedModelEmbedder",
     contenders: "Sequence[Contender]",
-    threshold: float,
+    similarity_threshold: float,
     slow_pairs: int,
     sanity_pairs: int,
     into: Path | None,
@@ -1103,7 +1103,7 @@ def _evaluate_patch_lfw(
             patch_lfw,
             embedder,
             contenders,
-            threshold,
+            similarity_threshold,
             store,
             slow_pairs=slow_pairs,
             sanity_pairs=sanity_pairs,

@@ -16,7 +16,7 @@ from xfv_demo.calibration import Calibration, load_calibration
 from xfv_demo.detection import MtcnnDetector
 from xfv_demo.embedding import Embedder, SavedModelEmbedder
 from xfv_demo.errors import FaceNotFoundError, NoCalibrationError, XfvError
-from xfv_demo.evaluation.metrics import LARGEST_DISTANCE
+from xfv_demo.evaluation.metrics import LARGEST_DISTANCE, is_same
 from xfv_demo.images import PhotoSource, photo_name, read_photo
 from xfv_demo.quality import Caution, cautions, pictures_of_nobody
 from xfv_demo.similarity import cosine_distance, directed_embeddings, unit_embeddings
@@ -254,17 +254,18 @@ class Verifier:
         threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
         if self.threshold is not None:
             threshold = self.threshold
+        same_person = is_same(distance, threshold)
         doubts = self._doubts((probe, reference), embeddings)
         withheld = " and ".join(words for words, withholds in doubts if withholds) or None
         told = tuple(self._doubt_in_words(*doubt) for doubt in doubts)
-        confidence = None if withheld else self._confidence(distance, distance < threshold, pairs_compared)
+        confidence = None if withheld else self._confidence(distance, same_person, pairs_compared)
         return Verification(
             model=self._model_name,
             calibration=None if calibration is None else calibration.dataset,
             confidence_method=None if calibration is None else calibration.method,
             distance=distance,
             threshold=threshold,
-            same_person=distance < threshold,
+            same_person=same_person,
             confidence=confidence,
             probe=probe,
             reference=reference,
@@ -315,7 +316,7 @@ class Verifier:
         if self.calibration is None:
             return False
         nobody = _centre_of_nobody(self.embedder)
-        return bool(cosine_distance(embedding, nobody) < self.calibration.threshold)
+        return is_same(float(cosine_distance(embedding, nobody)), self.calibration.threshold)
 
     def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
         """How often such a decision is right; `Verifier` and `compare_most_alike` say how it is counted.

@@ -150,7 +150,7 @@ class MapMakers:
 
     Args:
         embedder: The model.
-        threshold: T, on the cosine similarity, for the methods that take one.
+        similarity_threshold: T, on the cosine similarity, for the methods that take one.
         contenders: Which.
         xcos_head: A head for xCos; the model's own where None.
         corrrise_seed: What CorrRISE's masks are drawn from; its default where None.
@@ -159,7 +159,7 @@ class MapMakers:
     def __init__(
         self,
         embedder: Any,
-        threshold: float,
+        similarity_threshold: float,
         contenders: Sequence[Contender],
         *,
         xcos_head: "TrainedHead | None" = None,
@@ -182,7 +182,7 @@ class MapMakers:
                 maker = _random_map if method == RANDOM else _prior_map
                 self._add({method: f"{method} {_PRIOR_SIGMA * (method == FACE_PRIOR)}"}, maker)
                 continue
-            known = {"threshold": threshold} if EXPLAINERS[method].takes_threshold else {}
+            known = {"threshold": similarity_threshold} if EXPLAINERS[method].takes_threshold else {}
             try:
                 if method == OcclusionExplainer.name:
                     self._add_occlusion(embedder, keys)

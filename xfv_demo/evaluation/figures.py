@@ -39,6 +39,7 @@ from xfv_demo.evaluation.metrics import (
     ErrorRates,
     Interval,
     error_rates,
+    is_same,
     largest_rate,
     wilson_interval,
 )
@@ -115,7 +116,7 @@ def det_figure(report: VerificationReport) -> Figure:
     side, foot = 3.9, 0.66
     figure = _sheet(side + foot + _HEADING, "Detection error trade-off", report)
     axes = axes_at(figure, _LEFT, foot, side, side)
-    rates = error_rates(report.evidence.distances, report.evidence.genuine)
+    rates = error_rates(report.evidence.scores)
     left, bottom = _decade_below(1 / rates.impostor_pairs), _decade_below(1 / rates.genuine_pairs)
     axes.set(xscale="log", yscale="log", xlim=(left, 1), ylim=(bottom, 1))
     name_axes(axes, "FMR: impostor pairs taken for one person", "FNMR: genuine pairs taken for two people")
@@ -185,8 +186,8 @@ def distances_figure(report: VerificationReport) -> Figure:
     scale = axes.twinx()
     errors = axes_at(figure, _LEFT, foot, width, strip)
 
-    distances, labels = report.evidence.distances.clip(0, 2), report.evidence.genuine
-    genuine, impostor = distances[labels], distances[~labels]
+    scores = report.evidence.scores
+    distances, genuine, impostor = scores.distances, scores.genuine_distances, scores.impostor_distances
     threshold = report.calibration.threshold
     edges = _distance_edges(distances, min(genuine.size, impostor.size))
     start, end = float(edges[0]), float(edges[-1])
@@ -195,8 +196,8 @@ def distances_figure(report: VerificationReport) -> Figure:
     place = (threshold - start) / (end - start) * width
     half = 0.55 / width * (end - start)
     for name, values, wrong, verb, colour, side in (
-        ("genuine", genuine, genuine[genuine >= threshold], "refused", GENUINE, -1),
-        ("impostor", impostor, impostor[impostor < threshold], "accepted", IMPOSTOR, 1),
+        ("genuine", genuine, genuine[~is_same(genuine, threshold)], "refused", GENUINE, -1),
+        ("impostor", impostor, impostor[is_same(impostor, threshold)], "accepted", IMPOSTOR, 1),
     ):
         density, _ = np.histogram(values, edges, density=True)
         axes.stairs(density, edges, fill=True, color=colour, alpha=0.3, linewidth=0, gid=name)
@@ -802,8 +803,9 @@ def _name_row(figure: Figure, method: str, top: float) -> None:
 
 def _shares_of_genuine(report: VerificationReport, edges: Doubles) -> Iterator[tuple[float, float, Interval]]:
     """For each bin with pairs: its middle, P(genuine) with classes equally likely, and its interval."""
-    genuine = np.histogram(report.evidence.distances[report.evidence.genuine], edges)[0]
-    impostor = np.histogram(report.evidence.distances[~report.evidence.genuine], edges)[0]
+    scores = report.evidence.scores
+    genuine = np.histogram(scores.genuine_distances, edges)[0]
+    impostor = np.histogram(scores.impostor_distances, edges)[0]
 
     def balanced(share: float) -> float:
         own, other = share * report.pairs.impostor, (1 - share) * report.pairs.genuine
@@ -821,8 +823,8 @@ def _shares_of_genuine(report: VerificationReport, edges: Doubles) -> Iterator[t
 
 def _overlap(report: VerificationReport) -> tuple[float, float]:
     """The distances at which there are pairs of both classes, or those between the classes, with a margin."""
-    distances, genuine = report.evidence.distances.clip(0, 2), report.evidence.genuine
-    ends = distances[~genuine].min(), distances[genuine].max(), report.calibration.threshold
+    scores = report.evidence.scores
+    ends = scores.impostor_distances[0], scores.genuine_distances[-1], report.calibration.threshold
     margin = max(0.05, 0.12 * (max(ends) - min(ends)))
     return max(0.0, float(min(ends) - margin)), min(2.0, float(max(ends) + margin))
 
