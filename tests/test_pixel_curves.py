@@ -83,9 +83,9 @@ def test_error_curves_counted_by_hand():
     genuine = np.array([True, True, False, False])
     similarities = np.full((4, 20), 0.9)
     similarities[0, :4] = 0.1  # rejected until 15 % are back
-    similarities[1] = 0.4  # reaches the threshold: accepted
+    similarities[1] = 0.41  # accepted
     similarities[2, 10:] = 0.3  # accepted until 45 %
-    similarities[3] = 0.39  # rejected all along
+    similarities[3] = 0.4  # just reaches the threshold: rejected all along
     curves = replacement.error_curves(similarities, genuine, threshold)
     assert curves.fnmr.tolist() == [0.5] * 4 + [0.0] * 16
     assert curves.fmr.tolist() == [0.5] * 10 + [0.0] * 10
@@ -135,10 +135,11 @@ class TestDeletion:
         for name, saliency in (("right", left), ("wrong", -left)):
             deleted, inserted = deletion.deletion_variants(face, saliency, accepted=True, rng=rng)
             similarities[name] = [Brightness().similarities(some) for some in (deleted, inserted)]
-        # Threshold 0: half of the left side, a quarter of the pixels, decides.
+        # Threshold just below 0, which a tie would not reach: half of the left side, a quarter of the
+        # pixels, decides.
         genuine = np.array([True])
         (right_del, right_ins), (wrong_del, wrong_ins) = (
-            [deletion.accuracy_areas(some[None], genuine, 0.0)[0] for some in several]
+            [deletion.accuracy_areas(some[None], genuine, -1e-9)[0] for some in several]
             for several in similarities.values()
         )
         # Right until 25 % are gone, then half a step; and the other way round from 25 % on.
