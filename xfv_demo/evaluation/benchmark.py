@@ -640,7 +640,7 @@ def _areas(
         for name, values in areas.items()
     }
     return Areas(
-        pairs=PairCounts(genuine=int(genuine.sum()), impostor=int((~genuine).sum())),
+        pairs=PairCounts.of(genuine),
         fmr=resampled_means(of_pairs[~genuine], np.random.default_rng(seed)).area(0),
         fnmr=resampled_means(of_pairs[genuine], np.random.default_rng(seed)).area(0),
         **balanced,
