@@ -96,7 +96,7 @@ def test_error_curves_counted_by_hand():
     assert curves.fmr_area == pytest.approx(areas[2:].mean())
 
 
-class TestPatchesFound:
+class TestLocalisation:
     MASK = np.zeros((112, 112), bool)
     MASK[:30, :40] = True
 
@@ -104,19 +104,19 @@ class TestPatchesFound:
     def test_a_map_of_the_patches_finds_them_all(self, genuine):
         # In a genuine pair patches speak against, in an impostor pair for "same".
         sign = -1 if genuine else 1
-        assert replacement.patches_found(sign * self.MASK, self.MASK, genuine=genuine) == 1
-        assert replacement.patches_found(-sign * self.MASK, self.MASK, genuine=genuine) == 0
+        assert replacement.localisation_auc(sign * self.MASK, self.MASK, genuine=genuine) == 1
+        assert replacement.localisation_auc(-sign * self.MASK, self.MASK, genuine=genuine) == 0
 
     def test_a_map_that_says_nothing_is_worth_one_half(self, rng):
-        assert replacement.patches_found(np.zeros((112, 112)), self.MASK, genuine=True) == 0.5
-        found = replacement.patches_found(rng.random((112, 112)), self.MASK, genuine=True)
+        assert replacement.localisation_auc(np.zeros((112, 112)), self.MASK, genuine=True) == 0.5
+        found = replacement.localisation_auc(rng.random((112, 112)), self.MASK, genuine=True)
         assert found == pytest.approx(0.5, abs=0.05)
 
     def test_half_found_on_paper(self):
         # Half of the patches' pixels stand out, the rest ties with all others: 0.5 + 0.5 * 0.5.
         half = np.zeros((112, 112))
         half[:15, :40] = 1
-        assert replacement.patches_found(half, self.MASK, genuine=False) == pytest.approx(0.75)
+        assert replacement.localisation_auc(half, self.MASK, genuine=False) == pytest.approx(0.75)
 
 
 class Brightness:

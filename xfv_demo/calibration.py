@@ -232,8 +232,8 @@ class Calibration:
                 "genuine pairs are no closer than impostor pairs, so no threshold tells them apart; "
                 "are the labels exchanged, or all distances alike?"
             )
-        threshold = best_threshold(scores, bins=bins)
-        if threshold == 0:
+        distance_threshold = best_threshold(scores, bins=bins)
+        if distance_threshold == 0:
             raise CalibrationError(
                 f"of {genuine_pairs} genuine and {impostor_pairs} impostor pairs, no threshold decides more "
                 "rightly than refusing all does; take as many of each class"
@@ -242,9 +242,9 @@ class Calibration:
         grid = threshold_grid()
         return cls(
             calibrator=CALIBRATORS[method].fit(
-                scores.distances, scores.genuine, threshold=threshold, bins=bins, k0=k0
+                scores.distances, scores.genuine, distance_threshold=distance_threshold, bins=bins, k0=k0
             ),
-            threshold=threshold,
+            threshold=distance_threshold,
             eer=equal.rate,
             eer_threshold=equal.threshold,
             genuine_counts=np.histogram(scores.genuine_distances, grid)[0].astype(np.int64),
@@ -350,12 +350,12 @@ class Calibration:
             impostor_pairs=self.impostor_pairs,
         )
 
-    def error_rates_at(self, threshold: float) -> OperatingPoint:
+    def error_rates_at(self, distance_threshold: float) -> OperatingPoint:
         """Both error rates at one threshold, on the pairs of the fit.
 
         Args:
-            threshold: Any distance. Multiples of 0.001 are answered exactly, others by the straight line
-                between their neighbours.
+            distance_threshold: Any distance. Multiples of 0.001 are answered exactly, others by the straight
+                line between their neighbours.
 
         Returns:
             The rates with their intervals.
@@ -363,19 +363,19 @@ class Calibration:
         Raises:
             CalibrationError: If the threshold is not finite.
         """
-        if not math.isfinite(threshold):
-            raise CalibrationError(f"there are no error rates at a threshold of {threshold}")
+        if not math.isfinite(distance_threshold):
+            raise CalibrationError(f"there are no error rates at a threshold of {distance_threshold}")
         rates = self.error_rates
         at = ErrorRates(
-            thresholds=np.array([threshold], dtype=np.float64),
-            fmr=np.interp([threshold], rates.thresholds, rates.fmr),
-            fnmr=np.interp([threshold], rates.thresholds, rates.fnmr),
+            thresholds=np.array([distance_threshold], dtype=np.float64),
+            fmr=np.interp([distance_threshold], rates.thresholds, rates.fmr),
+            fnmr=np.interp([distance_threshold], rates.thresholds, rates.fnmr),
             genuine_pairs=rates.genuine_pairs,
             impostor_pairs=rates.impostor_pairs,
         )
         fmr_band, fnmr_band = at.fmr_band(_CONFIDENCE_LEVEL), at.fnmr_band(_CONFIDENCE_LEVEL)
         return OperatingPoint(
-            threshold=float(threshold),
+            threshold=float(distance_threshold),
             fmr=float(at.fmr[0]),
             fnmr=float(at.fnmr[0]),
             fmr_interval=Interval(low=float(fmr_band.low[0]), high=float(fmr_band.high[0])),

@@ -566,7 +566,7 @@ def evaluate_patch_lfw(
         str,
         typer.Option(
             help="What to measure, with commas between: occlusion, xssab, grid, xcos, fggb, corrrise. The "
-            "random map and the face prior always come along."
+            "random map and the centre prior always come along."
         ),
     ] = "occlusion,xssab,grid,xcos,fggb,corrrise",
     calibration: CalibrationOption = None,

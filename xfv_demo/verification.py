@@ -251,10 +251,10 @@ class Verifier:
         embeddings = directed_embeddings(self.embedder.embed(np.stack([probe.aligned, reference.aligned])), 2)
         distance = float(cosine_distance(embeddings[0], embeddings[1]))
         calibration = self.calibration
-        threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
+        distance_threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
         if self.threshold is not None:
-            threshold = self.threshold
-        same_person = is_same(distance, threshold)
+            distance_threshold = self.threshold
+        same_person = is_same(distance, distance_threshold)
         doubts = self._doubts((probe, reference), embeddings)
         withheld = " and ".join(words for words, withholds in doubts if withholds) or None
         told = tuple(self._doubt_in_words(*doubt) for doubt in doubts)
@@ -264,7 +264,7 @@ class Verifier:
             calibration=None if calibration is None else calibration.dataset,
             confidence_method=None if calibration is None else calibration.method,
             distance=distance,
-            threshold=threshold,
+            threshold=distance_threshold,
             same_person=same_person,
             confidence=confidence,
             probe=probe,
@@ -403,11 +403,11 @@ def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
     return centre
 
 
-def check_threshold(threshold: float | None) -> float | None:
+def check_threshold(distance_threshold: float | None) -> float | None:
     """Refuses a distance threshold that no distance can be told apart by, before the work.
 
     Args:
-        threshold: A cosine distance; None for none of one's own.
+        distance_threshold: A cosine distance; None for none of one's own.
 
     Returns:
         The same.
@@ -415,11 +415,11 @@ def check_threshold(threshold: float | None) -> float | None:
     Raises:
         XfvError: It is not in (0, 2].
     """
-    if threshold is not None and not 0 < threshold <= LARGEST_DISTANCE:  # so put that NaN fails
+    if distance_threshold is not None and not 0 < distance_threshold <= LARGEST_DISTANCE:  # NaN fails too
         raise XfvError(
-            f"{threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
+            f"{distance_threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
         )
-    return threshold
+    return distance_threshold
 
 
 def _taken_for_a_face(photo: Photo, name: str) -> AlignedFace:

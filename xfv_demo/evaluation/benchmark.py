@@ -52,7 +52,7 @@ class Areas:
         replacement: The mean of the two.
         deletion: Area under the accuracy curve of deletion; lower is better.
         insertion: Area under that of insertion; higher is better.
-        found: How well patches are found, as `replacement.patches_found` says; higher is better.
+        found: Localisation AUC, `replacement.localisation_auc`; higher is better.
     """
 
     pairs: PairCounts
@@ -117,7 +117,7 @@ class Difference:
         replacement: The one's area of replacement less the other's.
         deletion: Likewise of deletion.
         insertion: Likewise of insertion.
-        found: Likewise of the patches found.
+        found: Likewise of the localisation AUC.
     """
 
     one: str
@@ -442,7 +442,7 @@ TABLE_COLUMNS = (
     "mean ↓ (95 %)",
     "deletion ↓",
     "insertion ↑",
-    "patches found ↑",
+    "localisation AUC ↑",
     "s a pair",
 )
 
@@ -530,7 +530,7 @@ def markdown(report: BenchmarkReport) -> str:
         paragraphs += [
             f"The maps that are quick to make, on all {every.total:,} pairs:",
             _table(
-                ("quick map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "patches found ↑ (95 %)"),
+                ("quick map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "localisation AUC ↑ (95 %)"),
                 [
                     (
                         one.title,

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from xfv_demo.xcos.head import TrainedHead
 
 RANDOM = "random"
-FACE_PRIOR = "face-prior"
-BASELINES = (RANDOM, FACE_PRIOR)
+CENTRE_PRIOR = "face-prior"  # Its key in reports and stores, which is older than its name.
+BASELINES = (RANDOM, CENTRE_PRIOR)
 COVERED = "occlusion-covered"
 
 # As FGGB's authors blur their maps.
@@ -100,7 +100,7 @@ _TITLES = {
     "fggb-smooth": "FGGB, smoothed",
     "corrrise": "CorrRISE",
     RANDOM: "Random",
-    FACE_PRIOR: "Face prior",
+    CENTRE_PRIOR: "Centre prior",
 }
 _SLOW = ("occlusion", "fggb", "corrrise")
 
@@ -180,7 +180,7 @@ class MapMakers:
             keys = frozenset(one.key for one in contenders if one.method == method)
             if method in BASELINES:
                 maker = _random_map if method == RANDOM else _prior_map
-                self._add({method: f"{method} {_PRIOR_SIGMA * (method == FACE_PRIOR)}"}, maker)
+                self._add({method: f"{method} {_PRIOR_SIGMA * (method == CENTRE_PRIOR)}"}, maker)
                 continue
             known = {"threshold": similarity_threshold} if EXPLAINERS[method].takes_threshold else {}
             try:
@@ -260,7 +260,7 @@ def _random_map(question: Question) -> dict[str, FloatArray]:
 
 def _prior_map(question: Question) -> dict[str, FloatArray]:
     """The verdict, laid over the place where faces are: all evidence for it lies in the face, wherever."""
-    return {FACE_PRIOR: _face_mask() if question.accepted else -_face_mask()}
+    return {CENTRE_PRIOR: _face_mask() if question.accepted else -_face_mask()}
 
 
 @functools.cache

@@ -400,10 +400,10 @@ def eer(distances: ArrayLike | PairScores, genuine: ArrayLike | None = None) -> 
     surplus = _surplus(accepted_genuine, accepted_impostor)
     after = int(np.argmax(surplus <= 0))
     if surplus[after] == 0:
-        threshold = float((occurring[after - 1] + occurring[after]) / 2)
+        distance_threshold = float((occurring[after - 1] + occurring[after]) / 2)
     else:
-        threshold = float(occurring[after - 1])
-    return EqualErrorRate(rate=rate, threshold=threshold)
+        distance_threshold = float(occurring[after - 1])
+    return EqualErrorRate(rate=rate, threshold=distance_threshold)
 
 
 def auc(distances: ArrayLike | PairScores, genuine: ArrayLike | None = None) -> float:
@@ -451,13 +451,13 @@ def fnmr_at_fmr(
     if allowed < _RULE_OF_THREE:
         return None
     # Below the first impostor pair that may not pass, at most `allowed` of them lie; with ties, fewer.
-    threshold = float(impostor_distances[allowed])
-    accepted_impostor = int(_count_same(impostor_distances, threshold))
+    distance_threshold = float(impostor_distances[allowed])
+    accepted_impostor = int(_count_same(impostor_distances, distance_threshold))
     genuine_pairs = scores.genuine_distances.size
-    refused_genuine = genuine_pairs - int(_count_same(scores.genuine_distances, threshold))
+    refused_genuine = genuine_pairs - int(_count_same(scores.genuine_distances, distance_threshold))
     return FnmrAtFmr(
         target=target,
-        threshold=threshold,
+        threshold=distance_threshold,
         fmr=accepted_impostor / impostor_distances.size,
         fnmr=refused_genuine / genuine_pairs,
         impostor_errors=accepted_impostor,

@@ -49,7 +49,7 @@ class Outcome:
         deleted: (21,) of the pair without patches as pixels go.
         inserted: (21,) of it as pixels come.
         found: (1,) how well the patched face's map tells the patches' pixels from the others, as
-            `replacement.patches_found` says.
+            `replacement.localisation_auc` says.
         patched_map: (28, 28) the patched face's map, averaged over blocks of 4 x 4 pixels.
         clean_map: (28, 28) the same without patches.
     """
@@ -271,7 +271,9 @@ def measure_pair(
             replaced,
             deleted,
             inserted,
-            np.array([replacement.patches_found(patched_map, pair.mask, genuine=pair.genuine)], np.float32),
+            np.array(
+                [replacement.localisation_auc(patched_map, pair.mask, genuine=pair.genuine)], np.float32
+            ),
             block_means(patched_map),
             block_means(clean_map),
         )

@@ -70,7 +70,7 @@ def replacement_variants(
     return exchanged(patched, original, pixel_order(saliency, highest_first=accepted, rng=rng), SHARES)
 
 
-def patches_found(saliency: ArrayLike, mask: Booleans, *, genuine: bool) -> float:
+def localisation_auc(saliency: ArrayLike, mask: Booleans, *, genuine: bool) -> float:
     """How well a map tells what was put in from what was there.
 
     Not of the paper. There, a map wins by beginning with whatever counts most in any face; here, it must know
