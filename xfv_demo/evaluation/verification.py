@@ -403,21 +403,20 @@ def evaluate(
         "library_versions": library_versions,
     }
     accuracy = fold_accuracy(scores)
-    chosen = Calibration.fit(scores, method=method, **settings)
-    decisions = foldwise_decisions(scores, method=method, **settings)
+
+    def fitted(name: str) -> tuple[Calibration, FoldwiseDecisions]:
+        return (
+            Calibration.fit(scores, method=name, **settings),
+            foldwise_decisions(scores, method=name, **settings),
+        )
+
+    chosen, decisions = fitted(method)
     calibrations: dict[str, Calibration] = {}
     comparison: dict[str, CalibratorComparison] = {}
     not_compared: dict[str, str] = {}
     for name in CALIBRATORS:
         try:
-            whole, decided = (
-                (chosen, decisions)
-                if name == method
-                else (
-                    Calibration.fit(scores, method=name, **settings),
-                    foldwise_decisions(scores, method=name, **settings),
-                )
-            )
+            whole, decided = (chosen, decisions) if name == method else fitted(name)
         except CalibrationError as error:
             not_compared[name] = str(error)
         else:
