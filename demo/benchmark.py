@@ -52,15 +52,15 @@ person. The area is that under the share of pairs that are still accepted, its m
 95 % put back.</dd>
 <dt>FNMR</dt><dd>Patched pairs of the same person, which the patches make differ:
 likewise, beginning where most speaks against, with the share of pairs that are still rejected.</dd>
-<dt>Patches found</dt><dd>The chance that a pixel of a patch, drawn at random, speaks more as it should than
-a pixel of the face. 1: all found; 0.5: nothing known of them.</dd>
+<dt>Localisation AUC</dt><dd>The chance that a pixel of a patch, drawn at random, speaks more as it should
+than a pixel of the face. 1: all found; 0.5: nothing known of them.</dd>
 <dt>Deletion</dt><dd>Without patches: pixels are blackened, first those that the map says the decision rests
 on. The area under the share of right decisions; a good map makes it fall early.</dd>
 <dt>Insertion</dt><dd>The other way round: from black, the same pixels come back first. A good map makes it
 rise early.</dd>
 <dt>Seconds a pair</dt><dd>To explain both photos, by the median, on the machine that measured. Methods that
 come out of one run share its time.</dd>
-<dt>Baselines</dt><dd>Maps that know nothing of the faces. Random: a random number for each pixel. Face
+<dt>Baselines</dt><dd>Maps that know nothing of the faces. Random: a random number for each pixel. Centre
 prior: the verdict, laid over the place where faces are. A method that is no better tells nothing that these
 do not.</dd>
 </dl>"""
@@ -638,7 +638,7 @@ def _table_html(report: Report, contenders: Sequence[_Contender]) -> str:
     head = (
         '<tr><th scope="col" rowspan="2">map</th>'
         f'<th scope="colgroup" colspan="3">area of replacement {_LOWER}</th>'
-        f'<th scope="col" rowspan="2">patches found {_HIGHER}</th>'
+        f'<th scope="col" rowspan="2">localisation AUC {_HIGHER}</th>'
         f'<th scope="col" rowspan="2">deletion {_LOWER}</th>'
         f'<th scope="col" rowspan="2">insertion {_HIGHER}</th>'
         f'<th scope="col" rowspan="2">seconds a pair {_LOWER}</th></tr>'

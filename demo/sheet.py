@@ -17,8 +17,8 @@ from demo.service import dataset_name
 from demo.sessions import LETTERS, Asked, Letter, Look
 from xfv_demo.assets import assets_folder
 from xfv_demo.calibration import Calibration
-from xfv_demo.evaluation.metrics import largest_rate, wilson_interval
 from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.evaluation.metrics import is_same, largest_rate, wilson_interval
 from xfv_demo.explainers.base import View
 from xfv_demo.explaining import DEFAULT_METHODS, MethodResult, view_summary
 from xfv_demo.regions import (
@@ -172,18 +172,20 @@ def empty_verdict_html() -> str:
 
 
 def verdict_html(
-    verification: Verification, calibration: Calibration | None, threshold: float | None = None
+    verification: Verification, calibration: Calibration | None, distance_threshold: float | None = None
 ) -> str:
     """The decision, how sure it is, and what a visitor must know of it.
 
     Args:
         verification: The comparison.
         calibration: What the error rates come from; None where the model has none.
-        threshold: Where the visitor moved the threshold to; None for the verdict's own.
+        distance_threshold: Where the visitor moved the threshold to; None for the verdict's own.
     """
-    moved = threshold is not None and not math.isclose(threshold, verification.threshold, abs_tol=5e-4)
-    limit = threshold if threshold is not None and moved else verification.threshold
-    same = verification.distance < limit
+    moved = distance_threshold is not None and not math.isclose(
+        distance_threshold, verification.threshold, abs_tol=5e-4
+    )
+    limit = distance_threshold if distance_threshold is not None and moved else verification.threshold
+    same = is_same(verification.distance, limit)
     decision = "Same person" if same else "Different people"
     side = "below" if same else "not below"
     which = "the threshold that you moved to" if moved else "the threshold"
@@ -223,17 +225,17 @@ def _confidence_html(verification: Verification, *, moved: bool) -> str:
     return f' <small><b class="figure">{verification.shown_confidence}</b> confident</small>'
 
 
-def rates_in_words(calibration: Calibration, threshold: float) -> str:
+def rates_in_words(calibration: Calibration, distance_threshold: float) -> str:
     """How often a threshold errs, on the pairs of the calibration.
 
     Args:
         calibration: Which tells.
-        threshold: A distance.
+        distance_threshold: At which they are asked for.
 
     Returns:
         A sentence, as HTML.
     """
-    rates = calibration.error_rates_at(threshold)
+    rates = calibration.error_rates_at(distance_threshold)
     strangers = _one_in(rates.fmr, calibration.impostor_pairs, "strangers pass")
     real = _one_in(rates.fnmr, calibration.genuine_pairs, "real pairs fail")
     dataset = html.escape(dataset_name(calibration.dataset))

@@ -24,8 +24,8 @@ from xfv_demo.evaluation.benchmark import (
 from xfv_demo.evaluation.benchmark_figures import curves_figure, save_benchmark_figures, tradeoff_figure
 from xfv_demo.evaluation.contenders import (
     BASELINES,
+    CENTRE_PRIOR,
     CONTENDERS,
-    FACE_PRIOR,
     RANDOM,
     MapMakers,
     Question,
@@ -143,7 +143,7 @@ class TestContenders:
     def test_the_prior_knows_the_verdict_and_the_place_of_faces_alone(self, aligned, rng):
         makers = MapMakers(LeftHalf(), THRESHOLD, check_contenders([]))
         accepted, rejected = (
-            makers.maps(Question(aligned["obama"], aligned["biden"], verdict, rng), BASELINES)[FACE_PRIOR]
+            makers.maps(Question(aligned["obama"], aligned["biden"], verdict, rng), BASELINES)[CENTRE_PRIOR]
             for verdict in (True, False)
         )
         np.testing.assert_array_equal(accepted, -rejected)
@@ -272,7 +272,7 @@ def report_of(measured):
 
 @pytest.fixture(scope="module")
 def measured():
-    return made_up({"grid": 0.5, "xcos": 0.2, "occlusion-all": 0.21, RANDOM: 0.7, FACE_PRIOR: 0.9})
+    return made_up({"grid": 0.5, "xcos": 0.2, "occlusion-all": 0.21, RANDOM: 0.7, CENTRE_PRIOR: 0.9})
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ class TestTable:
     def test_the_best_comes_first_and_the_worst_last(self, report):
         keys = [one.key for one in report.contenders]
         assert set(keys[:2]) == {"xcos", "occlusion-all"}
-        assert keys[2:] == ["grid", RANDOM, FACE_PRIOR]
+        assert keys[2:] == ["grid", RANDOM, CENTRE_PRIOR]
 
     def test_rates_and_areas(self, report, measured):
         assert (report.clean.fmr, report.clean.fnmr) == (0, 0)
@@ -314,9 +314,9 @@ class TestTable:
         best, *_, last = carried_differences(report.differences)
         other = next(one.title for one in report.contenders[:2] if not best.startswith(one.title))
         assert best.endswith(
-            f"is better than Grid cells; Random; and Face prior. It cannot be told from {other}."
+            f"is better than Grid cells; Random; and Centre prior. It cannot be told from {other}."
         )
-        assert last == "Random is better than Face prior."
+        assert last == "Random is better than Centre prior."
 
     def test_agreement_is_1_with_itself_and_about_0_of_noise(self, report):
         for one, row in report.agreement.items():
@@ -427,7 +427,7 @@ class TestSanity:
         rows = [row for row, pair in enumerate(patch_lfw.pairs) if pair.genuine][:2]
         checked = check_sanity(patch_lfw, rows, embedder, makers, make, THRESHOLD, store)
         # The prior and the random map know nothing of the weights; the latter is another one each time.
-        assert checked[FACE_PRIOR].repeated == pytest.approx(1)
+        assert checked[CENTRE_PRIOR].repeated == pytest.approx(1)
         assert abs(checked[RANDOM].repeated) < 0.1
         assert checked[RANDOM].weights == pytest.approx(1)
         grid = checked["grid"]

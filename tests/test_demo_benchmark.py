@@ -30,7 +30,7 @@ from xfv_demo.evaluation.verification import PairCounts
 FOUR = (
     ("grid", "Grid cells", 0.02, 0.10),
     ("slow", "Slow, but sure", 4.0, 0.15),
-    ("face-prior", "Face prior", None, 0.16),
+    ("face-prior", "Centre prior", None, 0.16),
     ("xcos", "xCos", 0.04, 0.30),
 )
 ALIKE = (
@@ -132,7 +132,7 @@ def test_rows_are_in_the_reports_order_and_baselines_take_no_time():
     assert rows == [
         "1 Grid cells 0.100 (0.080 to 0.120) 0.050 0.150 0.550 0.600 0.700 0.02",
         "2 Slow, but sure 0.150 (0.130 to 0.170) 0.075 0.225 0.550 0.600 0.700 4",
-        "3 Face prior baseline 0.160 (0.140 to 0.180) 0.080 0.240 0.550 0.600 0.700 –",
+        "3 Centre prior baseline 0.160 (0.140 to 0.180) 0.080 0.240 0.550 0.600 0.700 –",
         "4 xCos 0.300 (0.280 to 0.320) 0.150 0.450 0.550 0.600 0.700 0.04",
     ]
 
@@ -156,15 +156,15 @@ def test_the_finding_says_what_the_intervals_carry():
     assert "rejects 25 % , not 0 % (the false non-match rate, FNMR)" in words
     assert "The smallest area is that of Grid cells : 0.100" in words
     assert "cannot be told from it" not in words
-    assert "By more than chance explains, 1 of 3 methods is better than the baseline Face prior." in words
-    assert "Slow, but sure is better than xCos. It cannot be told from Face prior." in words
+    assert "By more than chance explains, 1 of 3 methods is better than the baseline Centre prior." in words
+    assert "Slow, but sure is better than xCos. It cannot be told from Centre prior." in words
 
     words = said(benchmark_html([made_report(half=0.055)]))
     assert "By these pairs, it cannot be told from Slow, but sure. The quickest of these, Grid cells" in words
 
     words = said(benchmark_html([made_report(FOUR[2:])]))
-    assert "Face prior , a baseline that knows nothing of the faces: 0.160" in words
-    assert "no method is better than the baseline Face prior" in words
+    assert "Centre prior , a baseline that knows nothing of the faces: 0.160" in words
+    assert "no method is better than the baseline Centre prior" in words
 
 
 def test_a_baseline_that_is_best_is_one_of_those_alike():
@@ -277,7 +277,7 @@ def test_dots_that_make_room_for_one_another_stay_in_the_plot(layout, widths, se
 def test_the_plot_is_told_to_those_who_do_not_see_it():
     gist = max(page_of(made_report()).images, key=len)
     assert "Smallest area of a method: Grid cells, area 0.100" in gist
-    assert "Baseline: Face prior, area 0.160" in gist
+    assert "Baseline: Centre prior, area 0.160" in gist
 
 
 def test_what_comes_from_a_file_is_escaped():

@@ -114,7 +114,7 @@ def test_a_confidence_is_never_whole(calibration):
 
 
 def test_a_moved_threshold_decides_anew_and_states_no_confidence(calibration):
-    words = said(sheet.verdict_html(verdict_of(0.43), calibration, threshold=0.3))
+    words = said(sheet.verdict_html(verdict_of(0.43), calibration, 0.3))
     assert "Different people" in words
     assert "97.3" not in words
     assert "confidence is stated at 0.600 only" in words
@@ -124,7 +124,7 @@ def test_a_moved_threshold_decides_anew_and_states_no_confidence(calibration):
 
 def test_the_verdicts_own_threshold_is_not_a_moved_one(calibration):
     own = sheet.verdict_html(verdict_of(0.43), calibration)
-    assert sheet.verdict_html(verdict_of(0.43), calibration, threshold=0.6) == own
+    assert sheet.verdict_html(verdict_of(0.43), calibration, 0.6) == own
 
 
 def test_without_a_calibration_there_is_no_confidence():

@@ -208,6 +208,12 @@ class TestCalibrate:
         assert (kept.model, kept.model_sha256, kept.dataset) == ("arc", None, "scores")
         assert kept.threshold == Calibration.fit(*distances, method="beta").threshold
 
+    def test_too_few_are_told_as_such(self, run_here, tmp_path):
+        path = written(tmp_path / "two.csv", "distance,genuine\n0.2,1\n0.9,0\n")
+        refused(
+            run_here("calibrate", "--distances", path, "--model", "arc"), "at least 20 of each are needed"
+        )
+
     def test_whose_distances_they_are_must_be_said(self, run_here, scores):
         refused(run_here("calibrate", "--distances", scores), "--model")
 

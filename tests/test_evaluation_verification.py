@@ -14,6 +14,7 @@ from xfv_demo.calibration import foldwise_decisions
 from xfv_demo.calibrators import CALIBRATORS
 from xfv_demo.cli import _interval, _report_tables
 from xfv_demo.errors import CalibrationError, DatasetError, XfvError
+from xfv_demo.evaluation import metrics
 from xfv_demo.evaluation.metrics import (
     adaptive_calibration_error,
     bootstrap_intervals,
@@ -238,6 +239,30 @@ class TestOnManyPairs:
         with pytest.raises(CalibrationError, match="x-Face's curve"):
             report_of(distances, genuine)
 
+    def test_pairs_are_checked_once_and_fits_made_once(self, monkeypatch):
+        checked, fitted = [], []
+        check = metrics._labelled_pairs
+
+        def counting_check(distances, genuine):
+            checked.append(len(distances))
+            return check(distances, genuine)
+
+        def counting(fit):
+            def counted(cls, distances, genuine, **settings):
+                fitted.append((cls.name, distances.tobytes()))
+                return fit(distances, genuine, **settings)
+
+            return classmethod(counted)
+
+        monkeypatch.setattr(metrics, "_labelled_pairs", counting_check)
+        for calibrator in CALIBRATORS.values():
+            monkeypatch.setattr(calibrator, "fit", counting(calibrator.fit))
+        distances, genuine = lfw_like()
+        report_of(distances[::10], genuine[::10], 5)
+        # The whole, and for each fold the other folds.
+        assert checked == [600, *[480] * 5]
+        assert len(fitted) == len(set(fitted)) == 6 * len(CALIBRATORS)
+
     def test_equal_seeds_give_equal_reports(self):
         first, second = (report_of(*lfw_like(), rng=np.random.default_rng(3)) for _ in range(2))
         assert first.to_dict() == second.to_dict()
@@ -248,8 +273,8 @@ class TestOnManyPairs:
         before = distances.copy()
         report = report_of(distances, genuine)
         distances[0] = 0.123
-        assert (report.evidence.distances == before).all()
-        for evidence in (report.evidence.distances, report.evidence.genuine):
+        assert (report.evidence.scores.distances == before).all()
+        for evidence in (report.evidence.scores.distances, report.evidence.scores.genuine):
             with pytest.raises(ValueError, match="read-only"):
                 evidence[0] = 1
 

@@ -152,7 +152,7 @@ class TestDet:
     def test_curve_is_that_of_the_pairs(self, reports, kind, drawn):
         report = reports[kind]
         (curve,) = found(drawn(det_figure, kind), "curve")
-        rates = error_rates(report.evidence.distances, report.evidence.genuine)
+        rates = error_rates(report.evidence.scores.distances, report.evidence.scores.genuine)
         drawn = rates.fmr > 0
         assert (curve.get_xdata()[drawn] == rates.fmr[drawn]).all()
         drawn = rates.fnmr > 0
@@ -182,7 +182,7 @@ class TestDet:
         report = reports["lfw"]
         (band,) = found(drawn(det_figure, "lfw"), "band")
         outline = band.get_path()
-        rates = error_rates(report.evidence.distances, report.evidence.genuine)
+        rates = error_rates(report.evidence.scores.distances, report.evidence.scores.genuine)
         both = (rates.fmr > 0) & (rates.fnmr > 0)
         assert outline.contains_points(np.stack([rates.fmr, rates.fnmr], axis=1)[both]).all()
         corners = {tuple(corner) for corner in outline.vertices.tolist()}
@@ -233,12 +233,12 @@ class TestDistances:
     def test_densities_are_those_of_the_pairs(self, reports, kind, drawn):
         report = reports[kind]
         figure = drawn(distances_figure, kind)
-        labels = report.evidence.genuine
+        labels = report.evidence.scores.genuine
         for gid, chosen, colour in (("genuine", labels, GENUINE), ("impostor", ~labels, IMPOSTOR)):
             (drawn,) = found(figure, gid)
             density, edges, _ = drawn.get_data()
             assert np.sum(density * np.diff(edges)) == pytest.approx(1)
-            distances = report.evidence.distances[chosen].clip(0, 2)
+            distances = report.evidence.scores.distances[chosen].clip(0, 2)
             assert density == pytest.approx(np.histogram(distances, edges, density=True)[0])
             assert to_hex(drawn.get_facecolor()) == colour.lower()
 
@@ -255,7 +255,7 @@ class TestDistances:
         figure = drawn(distances_figure, kind)
         threshold = report.calibration.threshold
         assert [line.get_xdata()[0] for line in found(figure, "threshold")] == [threshold] * 2
-        distances, genuine = report.evidence.distances.clip(0, 2), report.evidence.genuine
+        distances, genuine = report.evidence.scores.distances.clip(0, 2), report.evidence.scores.genuine
         for gid, wrong in (
             ("refused", genuine & (distances >= threshold)),
             ("accepted", ~genuine & (distances < threshold)),
@@ -350,7 +350,7 @@ class TestComparison:
 
     def test_dots_count_classes_equally(self, reports, drawn):
         report = reports["unequal"]
-        distances, genuine = report.evidence.distances, report.evidence.genuine
+        distances, genuine = report.evidence.scores.distances, report.evidence.scores.genuine
         figure = drawn(comparison_figure, "unequal")
         (axes,) = figure.axes
         edges = np.linspace(*axes.get_xlim(), 15)

@@ -83,9 +83,9 @@ def test_error_curves_counted_by_hand():
     genuine = np.array([True, True, False, False])
     similarities = np.full((4, 20), 0.9)
     similarities[0, :4] = 0.1  # rejected until 15 % are back
-    similarities[1] = 0.4  # reaches the threshold: accepted
+    similarities[1] = 0.41  # accepted
     similarities[2, 10:] = 0.3  # accepted until 45 %
-    similarities[3] = 0.39  # rejected all along
+    similarities[3] = 0.4  # just reaches the threshold: rejected all along
     curves = replacement.error_curves(similarities, genuine, threshold)
     assert curves.fnmr.tolist() == [0.5] * 4 + [0.0] * 16
     assert curves.fmr.tolist() == [0.5] * 10 + [0.0] * 10
@@ -96,7 +96,7 @@ def test_error_curves_counted_by_hand():
     assert curves.fmr_area == pytest.approx(areas[2:].mean())
 
 
-class TestPatchesFound:
+class TestLocalisation:
     MASK = np.zeros((112, 112), bool)
     MASK[:30, :40] = True
 
@@ -104,19 +104,19 @@ class TestPatchesFound:
     def test_a_map_of_the_patches_finds_them_all(self, genuine):
         # In a genuine pair patches speak against, in an impostor pair for "same".
         sign = -1 if genuine else 1
-        assert replacement.patches_found(sign * self.MASK, self.MASK, genuine=genuine) == 1
-        assert replacement.patches_found(-sign * self.MASK, self.MASK, genuine=genuine) == 0
+        assert replacement.localisation_auc(sign * self.MASK, self.MASK, genuine=genuine) == 1
+        assert replacement.localisation_auc(-sign * self.MASK, self.MASK, genuine=genuine) == 0
 
     def test_a_map_that_says_nothing_is_worth_one_half(self, rng):
-        assert replacement.patches_found(np.zeros((112, 112)), self.MASK, genuine=True) == 0.5
-        found = replacement.patches_found(rng.random((112, 112)), self.MASK, genuine=True)
+        assert replacement.localisation_auc(np.zeros((112, 112)), self.MASK, genuine=True) == 0.5
+        found = replacement.localisation_auc(rng.random((112, 112)), self.MASK, genuine=True)
         assert found == pytest.approx(0.5, abs=0.05)
 
     def test_half_found_on_paper(self):
         # Half of the patches' pixels stand out, the rest ties with all others: 0.5 + 0.5 * 0.5.
         half = np.zeros((112, 112))
         half[:15, :40] = 1
-        assert replacement.patches_found(half, self.MASK, genuine=False) == pytest.approx(0.75)
+        assert replacement.localisation_auc(half, self.MASK, genuine=False) == pytest.approx(0.75)
 
 
 class Brightness:
@@ -135,10 +135,11 @@ class TestDeletion:
         for name, saliency in (("right", left), ("wrong", -left)):
             deleted, inserted = deletion.deletion_variants(face, saliency, accepted=True, rng=rng)
             similarities[name] = [Brightness().similarities(some) for some in (deleted, inserted)]
-        # Threshold 0: half of the left side, a quarter of the pixels, decides.
+        # Threshold just below 0, which a tie would not reach: half of the left side, a quarter of the
+        # pixels, decides.
         genuine = np.array([True])
         (right_del, right_ins), (wrong_del, wrong_ins) = (
-            [deletion.accuracy_areas(some[None], genuine, 0.0)[0] for some in several]
+            [deletion.accuracy_areas(some[None], genuine, -1e-9)[0] for some in several]
             for several in similarities.values()
         )
         # Right until 25 % are gone, then half a step; and the other way round from 25 % on.

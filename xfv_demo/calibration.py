@@ -40,6 +40,7 @@ from xfv_demo.evaluation.metrics import (
     ErrorRates,
     Integers,
     Interval,
+    PairScores,
     adaptive_calibration_error,
     auc,
     best_threshold,
@@ -47,8 +48,7 @@ from xfv_demo.evaluation.metrics import (
     eer,
     equal_class_weights,
     expected_calibration_error,
-    fold_numbers,
-    labelled_pairs,
+    is_same,
     largest_rate,
     log_loss,
     threshold_grid,
@@ -168,8 +168,8 @@ class Calibration:
     @classmethod
     def fit(
         cls,
-        distances: ArrayLike,
-        genuine: ArrayLike,
+        distances: ArrayLike | PairScores,
+        genuine: ArrayLike | None = None,
         *,
         method: str = XFaceCalibrator.name,
         k0: float = DEFAULT_K0,
@@ -189,8 +189,8 @@ class Calibration:
         one class gives a threshold that pleases that class, so cut the larger class down first.
 
         Args:
-            distances: (N,) cosine distances in [0, 2], at least 20 of each class. Up to 1e-6 outside is
-                taken for rounding.
+            distances: (N,) cosine distances in [0, 2], at least 20 of each class; or `PairScores` of such,
+                which bring their labels. Up to 1e-6 outside is taken for rounding.
             genuine: (N,) bool or 0/1, true where a pair shows one person.
             method: A key of `CALIBRATORS`.
             k0: Where x-Face's fit of the steepness starts, negative.
@@ -198,7 +198,7 @@ class Calibration:
             model: Name of the model that the distances come from.
             model_sha256: Digest of its files.
             dataset: Name of the labelled set.
-            folds: Into how many folds the labelled set was cut.
+            folds: Into how many folds the labelled set was cut; where None, as the scores say.
             held_out_fold: The fold that these pairs lack, from 0.
             date: When this is; today by default.
             library_versions: Versions to note beside those of Python, NumPy and SciPy, such as TensorFlow's.
@@ -220,33 +220,41 @@ class Calibration:
             )
         if bins < 2:
             raise CalibrationError(f"{bins} bins over the distances are too few; take 2000")
-        values, labels = _checked_pairs(distances, genuine)
-        if auc(values, labels) <= 0.5:
+        scores = _cosine_scores(distances, genuine)
+        genuine_pairs, impostor_pairs = scores.genuine_distances.size, scores.impostor_distances.size
+        if min(genuine_pairs, impostor_pairs) < MINIMUM_PAIRS:
+            raise CalibrationError(
+                f"{genuine_pairs} genuine and {impostor_pairs} impostor pairs are too few to calibrate on; "
+                f"take at least {MINIMUM_PAIRS} of each, better some hundreds"
+            )
+        if auc(scores) <= 0.5:
             raise CalibrationError(
                 "genuine pairs are no closer than impostor pairs, so no threshold tells them apart; "
                 "are the labels exchanged, or all distances alike?"
             )
-        threshold = best_threshold(values, labels, bins)
-        if threshold == 0:
+        distance_threshold = best_threshold(scores, bins=bins)
+        if distance_threshold == 0:
             raise CalibrationError(
-                f"of {np.count_nonzero(labels)} genuine and {np.count_nonzero(~labels)} impostor pairs, no "
-                "threshold decides more rightly than refusing all does; take as many of each class"
+                f"of {genuine_pairs} genuine and {impostor_pairs} impostor pairs, no threshold decides more "
+                "rightly than refusing all does; take as many of each class"
             )
-        equal = eer(values, labels)
+        equal = eer(scores)
         grid = threshold_grid()
         return cls(
-            calibrator=CALIBRATORS[method].fit(values, labels, threshold=threshold, bins=bins, k0=k0),
-            threshold=threshold,
+            calibrator=CALIBRATORS[method].fit(
+                scores.distances, scores.genuine, distance_threshold=distance_threshold, bins=bins, k0=k0
+            ),
+            threshold=distance_threshold,
             eer=equal.rate,
             eer_threshold=equal.threshold,
-            genuine_counts=np.histogram(values[labels], grid)[0].astype(np.int64),
-            impostor_counts=np.histogram(values[~labels], grid)[0].astype(np.int64),
+            genuine_counts=np.histogram(scores.genuine_distances, grid)[0].astype(np.int64),
+            impostor_counts=np.histogram(scores.impostor_distances, grid)[0].astype(np.int64),
             bins=bins,
             k0=float(k0),
             model=model,
             model_sha256=model_sha256,
             dataset=dataset,
-            folds=folds,
+            folds=folds or scores.fold_count or None,
             held_out_fold=held_out_fold,
             date=date or datetime.date.today(),
             library_versions={
@@ -259,12 +267,17 @@ class Calibration:
 
     @classmethod
     def foldwise(
-        cls, distances: ArrayLike, genuine: ArrayLike, folds: int | ArrayLike = 10, **settings: Any
+        cls,
+        distances: ArrayLike | PairScores,
+        genuine: ArrayLike | None = None,
+        folds: int | ArrayLike = 10,
+        **settings: Any,
     ) -> list[Self]:
         """Calibrates on all folds but one, for each in turn (methods.md, section 1, step 5).
 
         Args:
-            distances: (N,) cosine distances in [0, 2], in the data set's order.
+            distances: (N,) cosine distances in [0, 2], in the data set's order; or `PairScores` of such,
+                which bring their labels and folds.
             genuine: (N,) bool or 0/1, true where a pair shows one person.
             folds: How many consecutive folds to cut the pairs into, or each pair's fold, (N,) integers; see
                 `evaluation.metrics.fold_numbers`. LFW's pairs come in ten consecutive folds of 300 genuine
@@ -277,17 +290,14 @@ class Calibration:
         Raises:
             CalibrationError: As `fit`, or if the folds do not suit the pairs.
         """
-        values, labels = _checked_pairs(distances, genuine)
-        fold_of = _checked_folds(folds, values.size)
-        number = int(fold_of.max()) + 1
+        scores = _cosine_scores(distances, genuine, folds)
+        number = scores.fold_count
         calibrations = []
         for fold in range(number):
-            seen = fold_of != fold
             try:
-                calibrations.append(
-                    cls.fit(values[seen], labels[seen], folds=number, held_out_fold=fold, **settings)
-                )
-            except CalibrationError as error:
+                others = scores.outside(fold)
+                calibrations.append(cls.fit(others, folds=number, held_out_fold=fold, **settings))
+            except (CalibrationError, DatasetError) as error:
                 raise CalibrationError(f"without fold {fold + 1} of {number}: {error}") from error
         return calibrations
 
@@ -340,12 +350,12 @@ class Calibration:
             impostor_pairs=self.impostor_pairs,
         )
 
-    def error_rates_at(self, threshold: float) -> OperatingPoint:
+    def error_rates_at(self, distance_threshold: float) -> OperatingPoint:
         """Both error rates at one threshold, on the pairs of the fit.
 
         Args:
-            threshold: Any distance. Multiples of 0.001 are answered exactly, others by the straight line
-                between their neighbours.
+            distance_threshold: Any distance. Multiples of 0.001 are answered exactly, others by the straight
+                line between their neighbours.
 
         Returns:
             The rates with their intervals.
@@ -353,19 +363,19 @@ class Calibration:
         Raises:
             CalibrationError: If the threshold is not finite.
         """
-        if not math.isfinite(threshold):
-            raise CalibrationError(f"there are no error rates at a threshold of {threshold}")
+        if not math.isfinite(distance_threshold):
+            raise CalibrationError(f"there are no error rates at a threshold of {distance_threshold}")
         rates = self.error_rates
         at = ErrorRates(
-            thresholds=np.array([threshold], dtype=np.float64),
-            fmr=np.interp([threshold], rates.thresholds, rates.fmr),
-            fnmr=np.interp([threshold], rates.thresholds, rates.fnmr),
+            thresholds=np.array([distance_threshold], dtype=np.float64),
+            fmr=np.interp([distance_threshold], rates.thresholds, rates.fmr),
+            fnmr=np.interp([distance_threshold], rates.thresholds, rates.fnmr),
             genuine_pairs=rates.genuine_pairs,
             impostor_pairs=rates.impostor_pairs,
         )
         fmr_band, fnmr_band = at.fmr_band(_CONFIDENCE_LEVEL), at.fnmr_band(_CONFIDENCE_LEVEL)
         return OperatingPoint(
-            threshold=float(threshold),
+            threshold=float(distance_threshold),
             fmr=float(at.fmr[0]),
             fnmr=float(at.fnmr[0]),
             fmr_interval=Interval(low=float(fmr_band.low[0]), high=float(fmr_band.high[0])),
@@ -408,7 +418,7 @@ class Calibration:
         Raises:
             CalibrationError: If a distance is not a number in [0, 2].
         """
-        decided: bool | Booleans = _like_given(_checked_distances(distances) < self.threshold)
+        decided: bool | Booleans = is_same(_like_given(_checked_distances(distances)), self.threshold)
         return decided
 
     @overload
@@ -474,11 +484,13 @@ class Calibration:
         Raises:
             CalibrationError: If a distance is not a number in [0, 2].
         """
-        values = _checked_distances(distances)
-        probability = self.calibrator.probability(values)
-        decided = np.where(values < self.threshold, probability, 1 - probability)
-        confidences: float | Doubles = _like_given(np.clip(decided, 0.5, 1.0))
-        return confidences
+        values: float | Doubles = _like_given(self._confidence(_checked_distances(distances)))
+        return values
+
+    def _confidence(self, distances: Doubles) -> Doubles:
+        probability = self.calibrator.probability(distances)
+        decided = np.where(is_same(distances, self.threshold), probability, 1 - probability)
+        return np.clip(decided, 0.5, 1.0)
 
     def to_json(self) -> str:
         """The calibration as JSON, a line for each field; under 100 kB.
@@ -612,18 +624,44 @@ class FoldwiseDecisions:
     """The decisions on a labelled set, each by a calibration that did not see its pair.
 
     Attributes:
+        scores: The pairs.
         calibrations: One a fold.
-        fold_of: (N,) int64, each pair's fold.
         same_person: (N,) bool, the decisions.
         confidences: (N,) float64 in [0.5, 1], their confidences.
-        right: (N,) bool, whether they are right.
     """
 
+    scores: PairScores
     calibrations: tuple[Calibration, ...]
-    fold_of: Integers
     same_person: Booleans
     confidences: Doubles
-    right: Booleans
+
+    @property
+    def fold_of(self) -> Integers:
+        """(N,) int64, each pair's fold."""
+        return np.asarray(self.scores.folds)
+
+    @property
+    def right(self) -> Booleans:
+        """(N,) bool, whether the decisions are right."""
+        return np.asarray(self.same_person == self.scores.genuine)
+
+    def summary(self, reliability_bins: int = 10) -> "CalibratorComparison":
+        """How honest the confidences are.
+
+        Args:
+            reliability_bins: Number of bins of both calibration errors.
+        """
+        confidences, right = self.confidences, self.right
+        weights = equal_class_weights(self.scores.genuine)
+        return CalibratorComparison(
+            method=self.calibrations[0].method,
+            log_loss=log_loss(confidences, right, weights=weights),
+            brier=brier_score(confidences, right, weights=weights),
+            ece=expected_calibration_error(confidences, right, reliability_bins, weights=weights),
+            adaptive_ece=adaptive_calibration_error(confidences, right, reliability_bins, weights=weights),
+            mean_confidence=float(np.average(confidences, weights=weights)),
+            accuracy=float(np.average(right, weights=weights)),
+        )
 
 
 @dataclass(frozen=True)
@@ -650,13 +688,16 @@ class CalibratorComparison:
 
 
 def foldwise_decisions(
-    distances: ArrayLike, genuine: ArrayLike, folds: int | ArrayLike = 10, **settings: Any
+    distances: ArrayLike | PairScores,
+    genuine: ArrayLike | None = None,
+    folds: int | ArrayLike = 10,
+    **settings: Any,
 ) -> FoldwiseDecisions:
     """Decides each pair by a calibration that did not see its fold.
 
     Args:
-        distances: (N,) cosine distances in [0, 2], in the data set's order.
-        genuine: (N,) bool or 0/1, true where a pair shows one person.
+        distances: As for `Calibration.foldwise`.
+        genuine: As for `Calibration.foldwise`.
         folds: As for `Calibration.foldwise`.
         **settings: Further arguments of `Calibration.fit`.
 
@@ -666,27 +707,20 @@ def foldwise_decisions(
     Raises:
         CalibrationError: As `Calibration.foldwise`.
     """
-    values, labels = _checked_pairs(distances, genuine)
-    fold_of = _checked_folds(folds, values.size)
-    calibrations = Calibration.foldwise(values, labels, fold_of, **settings)
-    same_person = np.zeros(values.size, dtype=np.bool_)
-    confidences = np.zeros(values.size)
+    scores = _cosine_scores(distances, genuine, folds)
+    calibrations = Calibration.foldwise(scores, **settings)
+    same_person = np.zeros(scores.distances.size, dtype=np.bool_)
+    confidences = np.zeros(scores.distances.size)
     for fold, calibration in enumerate(calibrations):
-        held_out = fold_of == fold
-        same_person[held_out] = calibration.same_person(values[held_out])
-        confidences[held_out] = calibration.confidence(values[held_out])
-    return FoldwiseDecisions(
-        calibrations=tuple(calibrations),
-        fold_of=fold_of,
-        same_person=same_person,
-        confidences=confidences,
-        right=same_person == labels,
-    )
+        held_out = scores.folds == fold
+        same_person[held_out] = is_same(scores.distances[held_out], calibration.threshold)
+        confidences[held_out] = calibration._confidence(scores.distances[held_out])
+    return FoldwiseDecisions(scores, tuple(calibrations), same_person, confidences)
 
 
 def compare_calibrators(
-    distances: ArrayLike,
-    genuine: ArrayLike,
+    distances: ArrayLike | PairScores,
+    genuine: ArrayLike | None = None,
     folds: int | ArrayLike = 10,
     *,
     methods: Iterable[str] = tuple(CALIBRATORS),
@@ -696,8 +730,8 @@ def compare_calibrators(
     """Measures calibrators on pairs that they did not see.
 
     Args:
-        distances: (N,) cosine distances in [0, 2], in the data set's order.
-        genuine: (N,) bool or 0/1, true where a pair shows one person.
+        distances: As for `Calibration.foldwise`.
+        genuine: As for `Calibration.foldwise`.
         folds: As for `Calibration.foldwise`.
         methods: Keys of `CALIBRATORS`.
         reliability_bins: Number of bins of both calibration errors.
@@ -709,25 +743,10 @@ def compare_calibrators(
     Raises:
         CalibrationError: As `Calibration.foldwise`.
     """
-    rows = []
-    for method in methods:
-        decisions = foldwise_decisions(distances, genuine, folds, method=method, **settings)
-        confidences, right = decisions.confidences, decisions.right
-        weights = equal_class_weights(genuine)
-        rows.append(
-            CalibratorComparison(
-                method=method,
-                log_loss=log_loss(confidences, right, weights=weights),
-                brier=brier_score(confidences, right, weights=weights),
-                ece=expected_calibration_error(confidences, right, reliability_bins, weights=weights),
-                adaptive_ece=adaptive_calibration_error(
-                    confidences, right, reliability_bins, weights=weights
-                ),
-                mean_confidence=float(np.average(confidences, weights=weights)),
-                accuracy=float(np.average(right, weights=weights)),
-            )
-        )
-    return rows
+    scores = _cosine_scores(distances, genuine, folds)
+    return [
+        foldwise_decisions(scores, method=method, **settings).summary(reliability_bins) for method in methods
+    ]
 
 
 def calibration_path(model: str, dataset: str = "lfw", method: str | None = None) -> Path:
@@ -816,26 +835,20 @@ def _checked_distances(distances: ArrayLike) -> Doubles:
     return np.clip(values, 0.0, LARGEST_DISTANCE)
 
 
-def _checked_pairs(distances: ArrayLike, genuine: ArrayLike) -> tuple[Doubles, Booleans]:
-    values = _checked_distances(distances)
+def _cosine_scores(
+    distances: ArrayLike | PairScores, genuine: ArrayLike | None, folds: int | ArrayLike | None = None
+) -> PairScores:
+    """Scores within [0, 2]; such ones are passed on as they are."""
     try:
-        values, labels = labelled_pairs(values, genuine)
+        if not isinstance(distances, PairScores):
+            return PairScores(_checked_distances(distances), np.asarray(genuine), folds)
+        scores = PairScores.of(distances, folds=folds)
     except DatasetError as error:
         raise CalibrationError(str(error)) from error
-    genuine_pairs, impostor_pairs = np.count_nonzero(labels), np.count_nonzero(~labels)
-    if min(genuine_pairs, impostor_pairs) < MINIMUM_PAIRS:
-        raise CalibrationError(
-            f"{genuine_pairs} genuine and {impostor_pairs} impostor pairs are too few to calibrate on; "
-            f"take at least {MINIMUM_PAIRS} of each, better some hundreds"
-        )
-    return values, labels
-
-
-def _checked_folds(folds: int | ArrayLike, count: int) -> Integers:
-    try:
-        return fold_numbers(folds, count)
-    except DatasetError as error:
-        raise CalibrationError(str(error)) from error
+    ends = [*scores.genuine_distances[[0, -1]], *scores.impostor_distances[[0, -1]]]
+    if min(ends) >= 0 and max(ends) <= LARGEST_DISTANCE:
+        return scores
+    return PairScores(_checked_distances(scores.distances), scores.genuine, scores.folds)
 
 
 def _like_given(values: NDArray[Any]) -> Any:

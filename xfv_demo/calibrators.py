@@ -21,6 +21,7 @@ from xfv_demo.evaluation.metrics import (
     Booleans,
     Doubles,
     equal_class_weights,
+    is_same,
     threshold_grid,
 )
 
@@ -61,13 +62,15 @@ class Calibrator(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, distances: Doubles, genuine: Booleans, *, threshold: float, bins: int, k0: float) -> Self:
+    def fit(
+        cls, distances: Doubles, genuine: Booleans, *, distance_threshold: float, bins: int, k0: float
+    ) -> Self:
         """Fits the map to labelled pairs.
 
         Args:
             distances: (N,) in [0, 2], with both classes.
             genuine: (N,) bool.
-            threshold: The decision threshold on these pairs.
+            distance_threshold: The decision threshold on these pairs.
             bins: Bins over [0, 2]; x-Face's hyper-parameter, the others have none.
             k0: Start of the steepness; x-Face's hyper-parameter.
 
@@ -152,21 +155,23 @@ class XFaceCalibrator(Calibrator):
     name: ClassVar[str] = "xface"
 
     @classmethod
-    def fit(cls, distances: Doubles, genuine: Booleans, *, threshold: float, bins: int, k0: float) -> Self:
+    def fit(
+        cls, distances: Doubles, genuine: Booleans, *, distance_threshold: float, bins: int, k0: float
+    ) -> Self:
         """Fits the curve to the share of genuine density in each bin, by unweighted least squares."""
         edges = threshold_grid(bins)
         left_edges = edges[:-1]
         genuine_density = np.histogram(distances[genuine], edges)[0] / np.count_nonzero(genuine)
         impostor_density = np.histogram(distances[~genuine], edges)[0] / np.count_nonzero(~genuine)
         density = genuine_density + impostor_density
-        ratio = np.where(left_edges < threshold, 1.0, 0.0)
+        ratio = np.where(is_same(left_edges, distance_threshold), 1.0, 0.0)
         np.divide(genuine_density, density, out=ratio, where=density > 0)
 
         # What scipy's curve_fit(method="dogbox") calls, without the covariance that it adds: where the
         # classes do not overlap, that is singular, and warned of.
         found = least_squares(
             lambda parameters: cls._curve(left_edges, *parameters) - ratio,
-            [ratio.max(), threshold, k0, ratio.min()],
+            [ratio.max(), distance_threshold, k0, ratio.min()],
             method="dogbox",
         )
         if not found.success or not np.isfinite(found.x).all():
@@ -220,7 +225,9 @@ class LogisticCalibrator(Calibrator):
         return self.slope >= 0 and 0 < self.bound < 0.5
 
     @classmethod
-    def fit(cls, distances: Doubles, genuine: Booleans, *, threshold: float, bins: int, k0: float) -> Self:
+    def fit(
+        cls, distances: Doubles, genuine: Booleans, *, distance_threshold: float, bins: int, k0: float
+    ) -> Self:
         """Fits the log odds by maximum likelihood; takes nothing but the pairs."""
         weights, intercept = _fit_log_odds(-distances[:, np.newaxis], genuine)
         return cls(slope=float(weights[0]), intercept=intercept, bound=_succession_bound(genuine))
@@ -258,7 +265,9 @@ class IsotonicCalibrator(Calibrator):
         )
 
     @classmethod
-    def fit(cls, distances: Doubles, genuine: Booleans, *, threshold: float, bins: int, k0: float) -> Self:
+    def fit(
+        cls, distances: Doubles, genuine: Booleans, *, distance_threshold: float, bins: int, k0: float
+    ) -> Self:
         """Pools adjacent violators; takes nothing but the pairs."""
         weights = equal_class_weights(genuine)
         occurring, place = np.unique(distances, return_inverse=True)
@@ -306,7 +315,9 @@ class BetaCalibrator(Calibrator):
         return self.a >= 0 and self.b >= 0 and 0 < self.bound < 0.5
 
     @classmethod
-    def fit(cls, distances: Doubles, genuine: Booleans, *, threshold: float, bins: int, k0: float) -> Self:
+    def fit(
+        cls, distances: Doubles, genuine: Booleans, *, distance_threshold: float, bins: int, k0: float
+    ) -> Self:
         """Fits the log odds by maximum likelihood; takes nothing but the pairs."""
         weights, intercept = _fit_log_odds(cls._features(distances), genuine)
         return cls(a=float(weights[0]), b=float(weights[1]), c=intercept, bound=_succession_bound(genuine))

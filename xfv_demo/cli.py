@@ -29,8 +29,6 @@ from xfv_demo.files import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.table import Table
 
     from xfv_demo.embedding import SavedModelEmbedder
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from xfv_demo.evaluation.contenders import Contender
     from xfv_demo.evaluation.datasets import LabelledDistances, LabelledImages, PairSet
     from xfv_demo.evaluation.embeddings import FaceChoice, Progress
-    from xfv_demo.evaluation.metrics import Interval
+    from xfv_demo.evaluation.metrics import Interval, PairScores
     from xfv_demo.evaluation.patch_lfw import PatchLfw
     from xfv_demo.evaluation.verification import DetectionFailure, PairCounts, VerificationReport
     from xfv_demo.types import AlignedFace, Verification
@@ -437,8 +435,6 @@ def calibrate(
     ] = None,
 ) -> None:
     """Makes the calibration of a model from a labelled data set."""
-    import numpy as np
-
     from xfv_demo.calibration import Calibration, calibration_path
 
     _check_method(method)
@@ -452,15 +448,12 @@ def calibrate(
         measured = _measure(
             _read(data, pairs_file, dataset, count, seed, aligned=aligned), model, face, foldwise=False
         )
-    _say_failures(measured)
     calibration = Calibration.fit(
-        measured.distances,
-        measured.genuine,
+        measured.scores,
         method=method,
         model=measured.model,
         model_sha256=measured.model_sha256,
         dataset=measured.name,
-        folds=len(np.unique(measured.folds)),
         library_versions=measured.versions,
     )
     beside = None if method == DEFAULT_METHOD else method
@@ -572,7 +565,7 @@ def evaluate_patch_lfw(
         str,
         typer.Option(
             help="What to measure, with commas between: occlusion, xssab, grid, xcos, fggb, corrrise. The "
-            "random map and the face prior always come along."
+            "random map and the centre prior always come along."
         ),
     ] = "occlusion,xssab,grid,xcos,fggb,corrrise",
     calibration: CalibrationOption = None,
@@ -613,12 +606,12 @@ def evaluate_patch_lfw(
     from xfv_demo.embedding import load_embedder
 
     embedder = load_embedder(model, progress=True)
-    threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
+    similarity_threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
     made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, aligned=aligned)
     if save:
         made.save(save)
         typer.echo(f"{len(made)} patched pairs written to {save}")
-    _evaluate_patch_lfw(made, embedder, contenders, threshold, slow_pairs, sanity_pairs, into, out)
+    _evaluate_patch_lfw(made, embedder, contenders, similarity_threshold, slow_pairs, sanity_pairs, into, out)
 
 
 def main() -> None:
@@ -685,9 +678,7 @@ class _Measured:
     model: str
     model_sha256: str | None
     versions: dict[str, str]
-    distances: "NDArray[np.float32] | NDArray[np.float64]"
-    genuine: "NDArray[np.bool_]"
-    folds: "NDArray[np.int64]"
+    scores: "PairScores"
     face: str | None
     left_out: "PairCounts"
     failures: "tuple[DetectionFailure, ...]"
@@ -771,6 +762,7 @@ def _measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool
     from xfv_demo.calibration import MINIMUM_PAIRS
     from xfv_demo.embedding import load_embedder
     from xfv_demo.evaluation.embeddings import EmbeddingStore, measure_pairs
+    from xfv_demo.evaluation.metrics import PairScores
     from xfv_demo.evaluation.verification import PairCounts
     from xfv_demo.explaining import library_versions
 
@@ -784,17 +776,16 @@ def _measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool
     ):
         measured = measure_pairs(pairs, embedder, store, face=face, progress=progress)
     usable = np.isfinite(measured.distances)
-    lost = pairs.genuine[~usable]
+    lost = PairCounts.of(pairs.genuine[~usable])
+    _say_failures(measured.failures, lost)
     return _Measured(
         name=pairs.name,
         model=embedder.name,
         model_sha256=embedder.sha256,
         versions=library_versions(),
-        distances=measured.distances[usable],
-        genuine=pairs.genuine[usable],
-        folds=pairs.folds[usable],
+        scores=PairScores(measured.distances[usable], pairs.genuine[usable], pairs.folds[usable]),
         face=None if pairs.aligned else face,
-        left_out=PairCounts(genuine=int(lost.sum()), impostor=int((~lost).sum())),
+        left_out=lost,
         failures=measured.failures,
         seconds=time.monotonic() - start,
     )
@@ -804,22 +795,23 @@ def _measured_elsewhere(
     data: Path | None, distances: Path, name: str | None, model: str, *, aligned: bool
 ) -> _Measured:
     """Reads pairs whose distances were made elsewhere; no photo is read and no model is loaded."""
+    from xfv_demo.calibration import MINIMUM_PAIRS
     from xfv_demo.evaluation.datasets import read_distances_csv
+    from xfv_demo.evaluation.metrics import PairScores
     from xfv_demo.evaluation.verification import PairCounts
 
     if data or aligned:
         raise XfvError("--distances takes the place of photos; leave out --data and --aligned")
     read = read_distances_csv(distances)
     pairs = _in_folds(_balanced(read if name is None else replace(read, name=name)))
+    pairs.require(MINIMUM_PAIRS)
     return _Measured(
         name=pairs.name,
         # A name, whatever else --model may be elsewhere: it becomes part of file names.
         model="unnamed" if model == "auto" else Path(model).name or "unnamed",
         model_sha256=None,
         versions={"xfv-demo": __version__},
-        distances=pairs.distances,
-        genuine=pairs.genuine,
-        folds=pairs.folds,
+        scores=PairScores(pairs.distances, pairs.genuine, pairs.folds),
         face=None,
         left_out=PairCounts(genuine=0, impostor=0),
         failures=(),
@@ -836,9 +828,7 @@ def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
     from xfv_demo.evaluation.verification import evaluate
 
     report = evaluate(
-        measured.distances,
-        measured.genuine,
-        measured.folds,
+        measured.scores,
         model=measured.model,
         model_sha256=measured.model_sha256,
         dataset=measured.name,
@@ -857,7 +847,6 @@ def _evaluate(measured: _Measured, method: str, seed: int, out: Path) -> None:
     console = Console()
     for table in _report_tables(report):
         console.print(table)
-    _say_failures(measured)
     typer.echo(f"Written to {out}: {prefix}.json, {', '.join(path.name for path in figures)}")
     if report.warning:
         typer.echo(report.warning)
@@ -1073,7 +1062,7 @@ def _evaluate_patch_lfw(
     patch_lfw: "PatchLfw",
     embedder: "SavedModelEmbedder",
     contenders: "Sequence[Contender]",
-    threshold: float,
+    similarity_threshold: float,
     slow_pairs: int,
     sanity_pairs: int,
     into: Path | None,
@@ -1102,7 +1091,7 @@ def _evaluate_patch_lfw(
             patch_lfw,
             embedder,
             contenders,
-            threshold,
+            similarity_threshold,
             store,
             slow_pairs=slow_pairs,
             sanity_pairs=sanity_pairs,
@@ -1165,16 +1154,15 @@ def _interval(interval: "Interval | None") -> str:
     return f"[{interval.low:.{digits}%}, {interval.high:.{digits}%}]"
 
 
-def _say_failures(measured: _Measured) -> None:
-    if not measured.failures:
+def _say_failures(failures: "Sequence[DetectionFailure]", lost: "PairCounts") -> None:
+    if not failures:
         return
-    lost = measured.left_out
     typer.echo(
-        f"{len(measured.failures)} images gave no embedding, so {lost.genuine} genuine and {lost.impostor} "
+        f"{len(failures)} images gave no embedding, so {lost.genuine} genuine and {lost.impostor} "
         "impostor pairs are left out:",
         err=True,
     )
-    for failure in measured.failures:
+    for failure in failures:
         typer.echo(f"  {failure.photo}: {failure.reason}", err=True)
 
 

@@ -17,7 +17,7 @@ from xfv_demo.calibration import Calibration, load_calibration
 from xfv_demo.detection import MtcnnDetector
 from xfv_demo.embedding import Embedder, SavedModelEmbedder
 from xfv_demo.errors import FaceNotFoundError, NoCalibrationError, XfvError
-from xfv_demo.evaluation.metrics import LARGEST_DISTANCE
+from xfv_demo.evaluation.metrics import LARGEST_DISTANCE, is_same
 from xfv_demo.images import PhotoSource, photo_name, read_photo
 from xfv_demo.quality import Caution, cautions, pictures_of_nobody
 from xfv_demo.similarity import cosine_distance, directed_embeddings, unit_embeddings
@@ -268,20 +268,21 @@ class Verifier:
         )
         distance = float(cosine_distance(embeddings[0], embeddings[1]))
         calibration = self.calibration
-        threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
+        distance_threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
         if self.threshold is not None:
-            threshold = self.threshold
+            distance_threshold = self.threshold
+        same_person = is_same(distance, distance_threshold)
         doubts = self._doubts((probe, reference), embeddings)
         withheld = " and ".join(words for words, withholds in doubts if withholds) or None
         told = tuple(self._doubt_in_words(*doubt) for doubt in doubts)
-        confidence = None if withheld else self._confidence(distance, distance < threshold, pairs_compared)
+        confidence = None if withheld else self._confidence(distance, same_person, pairs_compared)
         return Verification(
             model=self._model_name,
             calibration=None if calibration is None else calibration.dataset,
             confidence_method=None if calibration is None else calibration.method,
             distance=distance,
-            threshold=threshold,
-            same_person=distance < threshold,
+            threshold=distance_threshold,
+            same_person=same_person,
             confidence=confidence,
             probe=probe,
             reference=reference,
@@ -332,7 +333,7 @@ class Verifier:
         if self.calibration is None:
             return False
         nobody = _centre_of_nobody(self.embedder)
-        return bool(cosine_distance(embedding, nobody) < self.calibration.threshold)
+        return is_same(float(cosine_distance(embedding, nobody)), self.calibration.threshold)
 
     def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
         """How often such a decision is right; `Verifier` and `compare_most_alike` say how it is counted.
@@ -419,11 +420,11 @@ def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
     return centre
 
 
-def check_threshold(threshold: float | None) -> float | None:
+def check_threshold(distance_threshold: float | None) -> float | None:
     """Refuses a distance threshold that no distance can be told apart by, before the work.
 
     Args:
-        threshold: A cosine distance; None for none of one's own.
+        distance_threshold: A cosine distance; None for none of one's own.
 
     Returns:
         The same.
@@ -431,11 +432,11 @@ def check_threshold(threshold: float | None) -> float | None:
     Raises:
         XfvError: It is not in (0, 2].
     """
-    if threshold is not None and not 0 < threshold <= LARGEST_DISTANCE:  # so put that NaN fails
+    if distance_threshold is not None and not 0 < distance_threshold <= LARGEST_DISTANCE:  # NaN fails too
         raise XfvError(
-            f"{threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
+            f"{distance_threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
         )
-    return threshold
+    return distance_threshold
 
 
 def _taken_for_a_face(photo: Photo, name: str) -> AlignedFace:

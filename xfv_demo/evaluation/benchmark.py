@@ -18,6 +18,7 @@ from xfv_demo.evaluation.contenders import BASELINES, CONTENDERS, RANDOM, Conten
 from xfv_demo.evaluation.datasets import even_rows
 from xfv_demo.evaluation.deletion import accuracy_areas, accuracy_curve
 from xfv_demo.evaluation.embeddings import Progress
+from xfv_demo.evaluation.metrics import is_same_by_similarity
 from xfv_demo.evaluation.outcomes import MeasuredPairs, OutcomeStore, measure_outcomes
 from xfv_demo.evaluation.patch_lfw import PatchLfw
 from xfv_demo.evaluation.pixel_curves import Area, balanced_means, rank_correlations, resampled_means
@@ -51,7 +52,7 @@ class Areas:
         replacement: The mean of the two.
         deletion: Area under the accuracy curve of deletion; lower is better.
         insertion: Area under that of insertion; higher is better.
-        found: How well patches are found, as `replacement.patches_found` says; higher is better.
+        found: Localisation AUC, `replacement.localisation_auc`; higher is better.
     """
 
     pairs: PairCounts
@@ -116,7 +117,7 @@ class Difference:
         replacement: The one's area of replacement less the other's.
         deletion: Likewise of deletion.
         insertion: Likewise of insertion.
-        found: Likewise of the patches found.
+        found: Likewise of the localisation AUC.
     """
 
     one: str
@@ -220,7 +221,7 @@ def run_benchmark(
     patch_lfw: PatchLfw,
     embedder: "SavedModelEmbedder",
     contenders: Sequence[Contender],
-    threshold: float,
+    similarity_threshold: float,
     store: OutcomeStore,
     *,
     slow_pairs: int,
@@ -234,7 +235,7 @@ def run_benchmark(
         patch_lfw: The pairs.
         embedder: The model.
         contenders: As from `check_contenders`.
-        threshold: T, that of equal error rate on the cosine similarity.
+        similarity_threshold: T, that of equal error rate on the cosine similarity.
         store: Where results are kept.
         slow_pairs: On how many pairs, an even subset, slow contenders are measured.
         sanity_pairs: On how many genuine ones of them what maps depend on is checked; 0 for no check.
@@ -253,7 +254,7 @@ def run_benchmark(
     head = _xcos_head(embedder, contenders)
 
     def make(model: "SavedModelEmbedder", seed: int | None) -> MapMakers:
-        return MapMakers(model, threshold, contenders, xcos_head=head, corrrise_seed=seed)
+        return MapMakers(model, similarity_threshold, contenders, xcos_head=head, corrrise_seed=seed)
 
     makers = make(embedder, None)
     if all(one.key in BASELINES for one in makers.contenders):
@@ -265,7 +266,7 @@ def run_benchmark(
         patch_lfw,
         embedder,
         makers,
-        threshold,
+        similarity_threshold,
         store,
         slow_rows=set(slow_rows.tolist()),
         progress=show("Measuring"),
@@ -273,15 +274,22 @@ def run_benchmark(
     of_genuine = slow_rows[genuine[slow_rows]]
     checked = of_genuine[np.linspace(0, of_genuine.size - 1, min(sanity_pairs, of_genuine.size)).astype(int)]
     sanity = check_sanity(
-        patch_lfw, checked.tolist(), embedder, makers, make, threshold, store, progress=show("Checking")
+        patch_lfw,
+        checked.tolist(),
+        embedder,
+        makers,
+        make,
+        similarity_threshold,
+        store,
+        progress=show("Checking"),
     )
     timed = slow_rows[:_TIMED].tolist()
     seconds = time_contenders(
-        embedder, patch_lfw, timed, makers.contenders, threshold, progress=show("Timing")
+        embedder, patch_lfw, timed, makers.contenders, similarity_threshold, progress=show("Timing")
     )
     unseen = _unseen(patch_lfw, head)
     compared = compare(
-        measured, threshold, seconds=seconds, sanity=sanity, unseen=unseen, seed=patch_lfw.seed
+        measured, similarity_threshold, seconds=seconds, sanity=sanity, unseen=unseen, seed=patch_lfw.seed
     )
     return BenchmarkReport(
         **vars(compared),
@@ -290,7 +298,7 @@ def run_benchmark(
         engine=embedder.engine,
         dataset=patch_lfw.name,
         seed=patch_lfw.seed,
-        threshold=threshold,
+        threshold=similarity_threshold,
         left_out=patch_lfw.left_out,
         sanity_pairs=len(checked),
         refused=makers.refused,
@@ -304,7 +312,7 @@ def run_benchmark(
 
 def compare(
     measured: MeasuredPairs,
-    threshold: float,
+    similarity_threshold: float,
     *,
     seconds: Mapping[str, float],
     sanity: Mapping[str, Sanity],
@@ -315,7 +323,7 @@ def compare(
 
     Args:
         measured: The outcomes.
-        threshold: T, on the cosine similarity.
+        similarity_threshold: T, on the cosine similarity.
         seconds: By contender, the time for a pair.
         sanity: By contender, what its maps depend on.
         unseen: (P,) bool, which pairs show nobody whom xCos's head was trained on.
@@ -336,10 +344,10 @@ def compare(
             key=key,
             title=CONTENDERS[key].title,
             seconds=seconds.get(key),
-            common=_areas(measured, key, common, threshold, seed),
-            every=_areas(measured, key, measured.rows([key]), threshold, seed),
-            unseen=_areas_where_possible(measured, key, unseen, threshold, seed),
-            curves=_curves(measured, key, common, threshold),
+            common=_areas(measured, key, common, similarity_threshold, seed),
+            every=_areas(measured, key, measured.rows([key]), similarity_threshold, seed),
+            unseen=_areas_where_possible(measured, key, unseen, similarity_threshold, seed),
+            curves=_curves(measured, key, common, similarity_threshold),
             sanity=sanity.get(key),
         )
         for key in keys
@@ -355,11 +363,11 @@ def compare(
         for one in results
     }
     return Comparison(
-        _rates(measured.clean, genuine, threshold),
-        _rates(measured.patched, genuine, threshold),
+        _rates(measured.clean, genuine, similarity_threshold),
+        _rates(measured.patched, genuine, similarity_threshold),
         tuple(results),
-        _differences(measured, [one.key for one in results], common, threshold, seed),
-        _differences(measured, [one.key for one in quick], np.ones_like(common), threshold, seed),
+        _differences(measured, [one.key for one in results], common, similarity_threshold, seed),
+        _differences(measured, [one.key for one in quick], np.ones_like(common), similarity_threshold, seed),
         agreement,
     )
 
@@ -369,7 +377,7 @@ def time_contenders(
     patch_lfw: PatchLfw,
     rows: Sequence[int],
     contenders: Sequence[Contender],
-    threshold: float,
+    similarity_threshold: float,
     *,
     progress: Progress | None = None,
 ) -> dict[str, float]:
@@ -382,7 +390,7 @@ def time_contenders(
         patch_lfw: The pairs.
         rows: Which of them, at least two; the first warms up and is not counted.
         contenders: Which; baselines are not timed.
-        threshold: T, on the cosine similarity.
+        similarity_threshold: T, on the cosine similarity.
         progress: Called with the number of pairs done and of all.
 
     Returns:
@@ -395,7 +403,7 @@ def time_contenders(
         faces = patch_lfw.faces(patch_lfw.pairs[row])
         for name, one in runs.items():
             explainer = EXPLAINERS[one.method]
-            known = {"threshold": threshold} if explainer.takes_threshold else {}
+            known = {"threshold": similarity_threshold} if explainer.takes_threshold else {}
             settings = {name: value for name, value in one.settings.items() if name != "comparison"}
             start = time.perf_counter()
             steps = explainer.stream_all(embedder, faces.original, faces.second, **known, **settings)
@@ -434,7 +442,7 @@ TABLE_COLUMNS = (
     "mean ↓ (95 %)",
     "deletion ↓",
     "insertion ↑",
-    "patches found ↑",
+    "localisation AUC ↑",
     "s a pair",
 )
 
@@ -522,7 +530,7 @@ def markdown(report: BenchmarkReport) -> str:
         paragraphs += [
             f"The maps that are quick to make, on all {every.total:,} pairs:",
             _table(
-                ("quick map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "patches found ↑ (95 %)"),
+                ("quick map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "localisation AUC ↑ (95 %)"),
                 [
                     (
                         one.title,
@@ -610,27 +618,29 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _pair_areas(
-    measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold: float
+    measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], similarity_threshold: float
 ) -> dict[str, NDArray[np.float64]]:
     genuine = measured.genuine[rows]
     return {
-        "replacement": replacement_areas(measured.of(key, "replaced", rows), genuine, threshold),
-        "deletion": accuracy_areas(measured.of(key, "deleted", rows), genuine, threshold),
-        "insertion": accuracy_areas(measured.of(key, "inserted", rows), genuine, threshold),
+        "replacement": replacement_areas(measured.of(key, "replaced", rows), genuine, similarity_threshold),
+        "deletion": accuracy_areas(measured.of(key, "deleted", rows), genuine, similarity_threshold),
+        "insertion": accuracy_areas(measured.of(key, "inserted", rows), genuine, similarity_threshold),
         "found": measured.of(key, "found", rows)[:, 0].astype(np.float64),
     }
 
 
-def _areas(measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold: float, seed: int) -> Areas:
+def _areas(
+    measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], similarity_threshold: float, seed: int
+) -> Areas:
     genuine = measured.genuine[rows]
-    areas = _pair_areas(measured, key, rows, threshold)
+    areas = _pair_areas(measured, key, rows, similarity_threshold)
     of_pairs = areas["replacement"][:, None]
     balanced = {
         name: balanced_means(values[:, None], genuine, np.random.default_rng(seed)).area(0)
         for name, values in areas.items()
     }
     return Areas(
-        pairs=PairCounts(genuine=int(genuine.sum()), impostor=int((~genuine).sum())),
+        pairs=PairCounts.of(genuine),
         fmr=resampled_means(of_pairs[~genuine], np.random.default_rng(seed)).area(0),
         fnmr=resampled_means(of_pairs[genuine], np.random.default_rng(seed)).area(0),
         **balanced,
@@ -638,10 +648,14 @@ def _areas(measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold
 
 
 def _differences(
-    measured: MeasuredPairs, keys: Sequence[str], rows: NDArray[np.bool_], threshold: float, seed: int
+    measured: MeasuredPairs,
+    keys: Sequence[str],
+    rows: NDArray[np.bool_],
+    similarity_threshold: float,
+    seed: int,
 ) -> tuple[Difference, ...]:
     """Of every two contenders, in the order given, on some pairs that all of them were measured on."""
-    areas = [_pair_areas(measured, key, rows, threshold) for key in keys]
+    areas = [_pair_areas(measured, key, rows, similarity_threshold) for key in keys]
     genuine = measured.genuine[rows]
     means = [
         balanced_means(
@@ -656,28 +670,37 @@ def _differences(
 
 
 def _areas_where_possible(
-    measured: MeasuredPairs, key: str, wanted: NDArray[np.bool_] | None, threshold: float, seed: int
+    measured: MeasuredPairs,
+    key: str,
+    wanted: NDArray[np.bool_] | None,
+    similarity_threshold: float,
+    seed: int,
 ) -> Areas | None:
     if wanted is None:
         return None
     rows = measured.rows([key]) & wanted
     if min((rows & measured.genuine).sum(), (rows & ~measured.genuine).sum()) < 2:
         return None
-    return _areas(measured, key, rows, threshold, seed)
+    return _areas(measured, key, rows, similarity_threshold, seed)
 
 
-def _curves(measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], threshold: float) -> Curves:
+def _curves(
+    measured: MeasuredPairs, key: str, rows: NDArray[np.bool_], similarity_threshold: float
+) -> Curves:
     genuine = measured.genuine[rows]
-    errors = error_curves(measured.of(key, "replaced", rows), genuine, threshold)
+    errors = error_curves(measured.of(key, "replaced", rows), genuine, similarity_threshold)
     deleted, inserted = (
-        accuracy_curve(measured.of(key, part, rows), genuine, threshold) for part in ("deleted", "inserted")
+        accuracy_curve(measured.of(key, part, rows), genuine, similarity_threshold)
+        for part in ("deleted", "inserted")
     )
     curves = errors.fmr, errors.fnmr, deleted, inserted
     return Curves(*(tuple(float(value) for value in curve) for curve in curves))
 
 
-def _rates(similarities: NDArray[np.float32], genuine: NDArray[np.bool_], threshold: float) -> Rates:
-    accepted = similarities >= threshold
+def _rates(
+    similarities: NDArray[np.float32], genuine: NDArray[np.bool_], similarity_threshold: float
+) -> Rates:
+    accepted = is_same_by_similarity(similarities, similarity_threshold)
     return Rates(fmr=float(accepted[~genuine].mean()), fnmr=float((~accepted[genuine]).mean()))
 
 

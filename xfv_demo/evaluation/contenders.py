@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from xfv_demo.xcos.head import TrainedHead
 
 RANDOM = "random"
-FACE_PRIOR = "face-prior"
-BASELINES = (RANDOM, FACE_PRIOR)
+CENTRE_PRIOR = "face-prior"  # Its key in reports and stores, which is older than its name.
+BASELINES = (RANDOM, CENTRE_PRIOR)
 COVERED = "occlusion-covered"
 
 # As FGGB's authors blur their maps.
@@ -102,7 +102,7 @@ def _contenders() -> Iterator[Contender]:
         if explainer.needs_gradients:
             yield Contender(f"{method}-smooth", f"{title}, smoothed", method, **about)
     yield Contender(RANDOM, "Random", RANDOM)
-    yield Contender(FACE_PRIOR, "Face prior", FACE_PRIOR)
+    yield Contender(CENTRE_PRIOR, "Centre prior", CENTRE_PRIOR)
 
 
 CONTENDERS: Mapping[str, Contender] = {one.key: one for one in _contenders()}
@@ -140,7 +140,7 @@ class MapMakers:
 
     Args:
         embedder: The model.
-        threshold: T, on the cosine similarity, for the methods that take one.
+        similarity_threshold: T, on the cosine similarity, for the methods that take one.
         contenders: Which.
         xcos_head: A head for xCos; the model's own where None.
         corrrise_seed: What CorrRISE's masks are drawn from; its default where None.
@@ -149,7 +149,7 @@ class MapMakers:
     def __init__(
         self,
         embedder: Any,
-        threshold: float,
+        similarity_threshold: float,
         contenders: Sequence[Contender],
         *,
         xcos_head: "TrainedHead | None" = None,
@@ -170,9 +170,9 @@ class MapMakers:
             keys = frozenset(one.key for one in contenders if one.method == method)
             if method in BASELINES:
                 maker = _random_map if method == RANDOM else _prior_map
-                self._add({method: f"{method} {_PRIOR_SIGMA * (method == FACE_PRIOR)}"}, maker)
+                self._add({method: f"{method} {_PRIOR_SIGMA * (method == CENTRE_PRIOR)}"}, maker)
                 continue
-            known = {"threshold": threshold} if EXPLAINERS[method].takes_threshold else {}
+            known = {"threshold": similarity_threshold} if EXPLAINERS[method].takes_threshold else {}
             try:
                 if method == OcclusionExplainer.name:
                     self._add_occlusion(embedder, keys)
@@ -250,7 +250,7 @@ def _random_map(question: Question) -> dict[str, FloatArray]:
 
 def _prior_map(question: Question) -> dict[str, FloatArray]:
     """The verdict, laid over the place where faces are: all evidence for it lies in the face, wherever."""
-    return {FACE_PRIOR: _face_mask() if question.accepted else -_face_mask()}
+    return {CENTRE_PRIOR: _face_mask() if question.accepted else -_face_mask()}
 
 
 @functools.cache

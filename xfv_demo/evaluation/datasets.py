@@ -203,10 +203,14 @@ class LabelledPairs:
     """Pairs of which it is known whether they show one person: how many of each there are.
 
     Attributes:
+        name: What the set is called in results.
         genuine: (P,) bool, whether the pair shows one person.
+        folds: (P,) int64, the fold of each pair, from 0 up.
     """
 
+    name: str
     genuine: Booleans
+    folds: Integers
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -221,6 +225,32 @@ class LabelledPairs:
     def impostor_pairs(self) -> int:
         """The number of pairs that show two persons."""
         return len(self) - self.genuine_pairs
+
+    def require(self, of_each: int, *, outside_folds: bool = False) -> None:
+        """Refuses a set with too few pairs of a class, before anything is computed of it.
+
+        Args:
+            of_each: How many genuine and how many impostor pairs are needed.
+            outside_folds: Whether they are needed outside of any one fold, as where each fold is decided by
+                the others.
+
+        Raises:
+            DatasetError: There are fewer; says how many.
+        """
+        left, where = np.ones(len(self), dtype=bool), "has"
+        if outside_folds:
+            held_out = [self.folds == fold for fold in np.unique(self.folds)]
+            fewest = min(
+                held_out, key=lambda fold: min(self.genuine[~fold].sum(), (~self.genuine[~fold]).sum())
+            )
+            left, where = ~fewest, f"has, without fold {self.folds[fewest][0] + 1} of its {len(held_out)},"
+        genuine = int(np.count_nonzero(self.genuine[left]))
+        impostor = int(np.count_nonzero(left)) - genuine
+        if min(genuine, impostor) < of_each:
+            raise DatasetError(
+                f"{_quoted(self.name)} {where} {genuine} genuine and {impostor} impostor pairs; at least "
+                f"{of_each} of each are needed."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,32 +318,6 @@ class PairSet(LabelledPairs):
     def image_people(self) -> tuple[str, ...]:
         """Whom each image shows, likewise."""
         return tuple(PurePosixPath(key).parent.name for key in self.images)
-
-    def require(self, of_each: int, *, outside_folds: bool = False) -> None:
-        """Refuses a set with too few pairs of a class, before anything is computed of it.
-
-        Args:
-            of_each: How many genuine and how many impostor pairs are needed.
-            outside_folds: Whether they are needed outside of any one fold, as where each fold is decided by
-                the others.
-
-        Raises:
-            DatasetError: There are fewer; says how many.
-        """
-        left, where = np.ones(len(self), dtype=bool), "has"
-        if outside_folds:
-            held_out = [self.folds == fold for fold in np.unique(self.folds)]
-            fewest = min(
-                held_out, key=lambda fold: min(self.genuine[~fold].sum(), (~self.genuine[~fold]).sum())
-            )
-            left, where = ~fewest, f"has, without fold {self.folds[fewest][0] + 1} of its {len(held_out)},"
-        genuine = int(np.count_nonzero(self.genuine[left]))
-        impostor = int(np.count_nonzero(left)) - genuine
-        if min(genuine, impostor) < of_each:
-            raise DatasetError(
-                f"{_quoted(self.name)} {where} {genuine} genuine and {impostor} impostor pairs; at least "
-                f"{of_each} of each are needed."
-            )
 
     def where(self, kept: ArrayLike) -> "PairSet":
         """Some of the pairs, in their order and with their folds.

@@ -42,30 +42,30 @@ def deletion_variants(
     return exchanged(face, black, order, SHARES), exchanged(black, face, order, SHARES)
 
 
-def accuracy_curve(similarities: ArrayLike, genuine: Booleans, threshold: float) -> Doubles:
+def accuracy_curve(similarities: ArrayLike, genuine: Booleans, similarity_threshold: float) -> Doubles:
     """Verification accuracy as pixels go or come; both kinds of pairs weigh alike.
 
     Args:
         similarities: (P, S) cosine similarities for `SHARES`.
         genuine: (P,) bool; both kinds are there.
-        threshold: T; a pair is accepted where its similarity reaches it.
+        similarity_threshold: T; see `metrics.is_same_by_similarity`.
 
     Returns:
         (S,) in [0, 1].
     """
-    right = ~pair_errors(similarities, genuine, threshold)
+    right = ~pair_errors(similarities, genuine, similarity_threshold)
     return np.asarray((right[genuine].mean(axis=0) + right[~genuine].mean(axis=0)) / 2)
 
 
-def accuracy_areas(similarities: ArrayLike, genuine: Booleans, threshold: float) -> Doubles:
+def accuracy_areas(similarities: ArrayLike, genuine: Booleans, similarity_threshold: float) -> Doubles:
     """Each pair's own area under its being decided rightly.
 
     Args:
         similarities: As for `accuracy_curve`.
         genuine: As for `accuracy_curve`.
-        threshold: As for `accuracy_curve`.
+        similarity_threshold: As for `accuracy_curve`.
 
     Returns:
         (P,) in [0, 1].
     """
-    return areas_under(~pair_errors(similarities, genuine, threshold), SHARES)
+    return areas_under(~pair_errors(similarities, genuine, similarity_threshold), SHARES)

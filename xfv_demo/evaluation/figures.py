@@ -39,6 +39,7 @@ from xfv_demo.evaluation.metrics import (
     ErrorRates,
     Interval,
     error_rates,
+    is_same,
     largest_rate,
     wilson_interval,
 )
@@ -115,7 +116,7 @@ def det_figure(report: VerificationReport) -> Figure:
     side, foot = 3.9, 0.66
     figure = _sheet(side + foot + _HEADING, "Detection error trade-off", report)
     axes = axes_at(figure, _LEFT, foot, side, side)
-    rates = error_rates(report.evidence.distances, report.evidence.genuine)
+    rates = error_rates(report.evidence.scores)
     left, bottom = _decade_below(1 / rates.impostor_pairs), _decade_below(1 / rates.genuine_pairs)
     axes.set(xscale="log", yscale="log", xlim=(left, 1), ylim=(bottom, 1))
     name_axes(axes, "FMR: impostor pairs taken for one person", "FNMR: genuine pairs taken for two people")
@@ -185,25 +186,25 @@ def distances_figure(report: VerificationReport) -> Figure:
     scale = axes.twinx()
     errors = axes_at(figure, _LEFT, foot, width, strip)
 
-    distances, labels = report.evidence.distances.clip(0, 2), report.evidence.genuine
-    genuine, impostor = distances[labels], distances[~labels]
-    threshold = report.calibration.threshold
+    scores = report.evidence.scores
+    distances, genuine, impostor = scores.distances, scores.genuine_distances, scores.impostor_distances
+    distance_threshold = report.calibration.threshold
     edges = _distance_edges(distances, min(genuine.size, impostor.size))
     start, end = float(edges[0]), float(edges[-1])
     highest = max(np.histogram(values, edges, density=True)[0].max() for values in (genuine, impostor))
     # In inches, as words are: where the threshold is; in distances: half the words above a peak.
-    place = (threshold - start) / (end - start) * width
+    place = (distance_threshold - start) / (end - start) * width
     half = 0.55 / width * (end - start)
     for name, values, wrong, verb, colour, side in (
-        ("genuine", genuine, genuine[genuine >= threshold], "refused", GENUINE, -1),
-        ("impostor", impostor, impostor[impostor < threshold], "accepted", IMPOSTOR, 1),
+        ("genuine", genuine, genuine[~is_same(genuine, distance_threshold)], "refused", GENUINE, -1),
+        ("impostor", impostor, impostor[is_same(impostor, distance_threshold)], "accepted", IMPOSTOR, 1),
     ):
         density, _ = np.histogram(values, edges, density=True)
         axes.stairs(density, edges, fill=True, color=colour, alpha=0.3, linewidth=0, gid=name)
         axes.stairs(density, edges, color=colour, linewidth=1.3)
         top = int(np.argmax(density))
         # Above the peak, but neither across the threshold nor beyond the axes.
-        middle = side * max(side * (edges[top] + edges[top + 1]) / 2, side * threshold + half)
+        middle = side * max(side * (edges[top] + edges[top + 1]) / 2, side * distance_threshold + half)
         scale.text(
             min(max(middle, start + half), end - half),
             density[top] + 0.03 * highest,
@@ -224,7 +225,7 @@ def distances_figure(report: VerificationReport) -> Figure:
         errors.vlines(wrong, level - 0.38, level + 0.38, color=colour, linewidth=0.9, alpha=0.8, gid=verb)
         errors.annotate(
             f"{wrong.size:,} {name} pair{'' if wrong.size == 1 else 's'} {verb}",
-            (threshold, level),
+            (distance_threshold, level),
             xytext=(6 * away, 0),
             textcoords="offset points",
             ha="right" if away < 0 else "left",
@@ -261,18 +262,18 @@ def distances_figure(report: VerificationReport) -> Figure:
         fontsize=SMALL,
         color=INK,
     )
-    _draw_threshold(errors, threshold)
-    _draw_threshold(axes, threshold)
+    _draw_threshold(errors, distance_threshold)
+    _draw_threshold(axes, distance_threshold)
     # Above the threshold; where that is near an end of the axes, as near as there is room.
     aside = 72 * (min(max(place, 1.25), width - 1.45) - place)
     for words, shift, alignment, weight in (
         ("\u2190 same person", aside - 54, "right", "normal"),
-        (f"threshold {threshold:.3f}", aside, "center", "bold"),
+        (f"threshold {distance_threshold:.3f}", aside, "center", "bold"),
         ("different people \u2192", aside + 54, "left", "normal"),
     ):
         axes.annotate(
             words,
-            (threshold, 1),
+            (distance_threshold, 1),
             xycoords=("data", "axes fraction"),
             xytext=(shift, 5),
             textcoords="offset points",
@@ -380,11 +381,11 @@ def comparison_figure(report: VerificationReport) -> Figure:
             linewidth=1.8,
             gid=method,
         )
-    threshold = report.calibration.threshold
-    _draw_threshold(axes, threshold)
+    distance_threshold = report.calibration.threshold
+    _draw_threshold(axes, distance_threshold)
     axes.annotate(
-        f"threshold {threshold:.3f}",
-        (threshold, 1),
+        f"threshold {distance_threshold:.3f}",
+        (distance_threshold, 1),
         xycoords=("data", "axes fraction"),
         xytext=(0, 3),
         textcoords="offset points",
@@ -524,8 +525,8 @@ def _write(figure: Figure, left: float, top: float, words: str, **style: Any) ->
     figure.text(left / across, top / up, words, **{"fontsize": SMALL, "va": "top", **style})
 
 
-def _draw_threshold(axes: Axes, threshold: float) -> None:
-    axes.axvline(threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 2)), gid="threshold")
+def _draw_threshold(axes: Axes, distance_threshold: float) -> None:
+    axes.axvline(distance_threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 2)), gid="threshold")
 
 
 def _draw_honest_line(axes: Axes, start: float, end: float) -> None:
@@ -802,8 +803,9 @@ def _name_row(figure: Figure, method: str, top: float) -> None:
 
 def _shares_of_genuine(report: VerificationReport, edges: Doubles) -> Iterator[tuple[float, float, Interval]]:
     """For each bin with pairs: its middle, P(genuine) with classes equally likely, and its interval."""
-    genuine = np.histogram(report.evidence.distances[report.evidence.genuine], edges)[0]
-    impostor = np.histogram(report.evidence.distances[~report.evidence.genuine], edges)[0]
+    scores = report.evidence.scores
+    genuine = np.histogram(scores.genuine_distances, edges)[0]
+    impostor = np.histogram(scores.impostor_distances, edges)[0]
 
     def balanced(share: float) -> float:
         own, other = share * report.pairs.impostor, (1 - share) * report.pairs.genuine
@@ -821,8 +823,8 @@ def _shares_of_genuine(report: VerificationReport, edges: Doubles) -> Iterator[t
 
 def _overlap(report: VerificationReport) -> tuple[float, float]:
     """The distances at which there are pairs of both classes, or those between the classes, with a margin."""
-    distances, genuine = report.evidence.distances.clip(0, 2), report.evidence.genuine
-    ends = distances[~genuine].min(), distances[genuine].max(), report.calibration.threshold
+    scores = report.evidence.scores
+    ends = scores.impostor_distances[0], scores.genuine_distances[-1], report.calibration.threshold
     margin = max(0.05, 0.12 * (max(ends) - min(ends)))
     return max(0.0, float(min(ends) - margin)), min(2.0, float(max(ends) + margin))
 

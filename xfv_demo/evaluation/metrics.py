@@ -1,16 +1,20 @@
 """Error rates of distances, and how honest confidences are (pure).
 
-One convention holds in the whole package: a pair is decided "same" when distance < threshold, strictly. So
+One rule decides in the whole package, `is_same`: a pair is "same" when distance < threshold, strictly. So
 
 * FMR(t), the false match rate, is the share of impostor pairs with distance < t;
 * FNMR(t), the false non-match rate, is the share of genuine pairs with distance >= t.
 
 A pair's distance is any finite number that is small for genuine pairs; only `best_threshold` and
 `fold_accuracy` need the cosine distance's range [0, 2].
+
+Labelled distances are checked once, by `PairScores`; functions take these in place of arrays.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +64,100 @@ class Band:
 
     low: Doubles
     high: Doubles
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class PairScores:
+    """The distances of labelled pairs, checked; what is counted from them is counted once.
+
+    Attributes:
+        distances: (N,) float64.
+        genuine: (N,) bool, true where a pair shows one person.
+        folds: (N,) int64, each pair's fold, numbered from 0 up without a gap; None where there are none.
+
+    Args:
+        distances: (N,) finite numbers.
+        genuine: (N,) bool or 0/1, true where a pair shows one person.
+        folds: As for `fold_numbers`, if they are needed.
+
+    Raises:
+        DatasetError: If the shapes differ, a distance is not finite, a label is neither 0 nor 1, one of the
+            two classes has no pair, or as `fold_numbers`.
+    """
+
+    distances: Doubles
+    genuine: Booleans
+    folds: Integers | None
+
+    def __init__(
+        self, distances: ArrayLike, genuine: ArrayLike, folds: int | ArrayLike | None = None
+    ) -> None:
+        values, labels = _labelled_pairs(distances, genuine)
+        fold_of = None if folds is None else fold_numbers(folds, values.size)
+        for name, array in (("distances", values), ("genuine", labels), ("folds", fold_of)):
+            if array is not None:
+                array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def of(
+        cls,
+        distances: "ArrayLike | PairScores",
+        genuine: ArrayLike | None = None,
+        folds: int | ArrayLike | None = None,
+    ) -> "PairScores":
+        """Passes on what is checked already, with its own labels and folds; checks what is not."""
+        if not isinstance(distances, PairScores):
+            return cls(distances, np.asarray(genuine), folds)
+        if distances.folds is None and folds is not None:
+            return cls(distances.distances, distances.genuine, folds)
+        return distances
+
+    @property
+    def fold_count(self) -> int:
+        """The number of folds, 0 where there are none."""
+        return 0 if self.folds is None else int(self.folds.max()) + 1
+
+    @cached_property
+    def genuine_distances(self) -> Doubles:
+        """Those of the genuine pairs, sorted."""
+        return np.sort(self.distances[self.genuine])
+
+    @cached_property
+    def impostor_distances(self) -> Doubles:
+        """Those of the impostor pairs, sorted."""
+        return np.sort(self.distances[~self.genuine])
+
+    def outside(self, fold: int) -> "PairScores":
+        """The pairs of all other folds, checked as any pairs are; made once.
+
+        Raises:
+            DatasetError: If they are of one class.
+        """
+        if fold not in self._outside:
+            others = self.folds != fold
+            self._outside[fold] = PairScores(self.distances[others], self.genuine[others])
+        return self._outside[fold]
+
+    @cached_property
+    def _outside(self) -> "dict[int, PairScores]":
+        return {}
+
+    @cached_property
+    def _places(self) -> tuple[Doubles, Integers]:
+        """The M distances that occur, rising, and each pair's place among them."""
+        occurring, place = np.unique(self.distances, return_inverse=True)
+        return occurring, place
+
+    @cached_property
+    def _accepted(self) -> tuple[Integers, Integers]:
+        """The running counts of genuine and impostor pairs over the distances that occur."""
+        occurring, place = self._places
+        genuine, impostor = (
+            _running_count(np.bincount(place[rows], minlength=occurring.size))
+            for rows in (self.genuine, ~self.genuine)
+        )
+        return genuine, impostor
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +253,12 @@ class FoldAccuracy:
     Attributes:
         accuracies: (F,) float64 in [0, 1], one a fold.
         thresholds: (F,) float64, the threshold that each fold was judged with.
+        right: (N,) bool, whether each pair was decided rightly.
     """
 
     accuracies: Doubles
     thresholds: Doubles
+    right: Booleans
 
     @property
     def mean(self) -> float:
@@ -195,11 +295,57 @@ class ReliabilityCurve:
     interval: Band
 
 
-def error_rates(distances: ArrayLike, genuine: ArrayLike, thresholds: ArrayLike | None = None) -> ErrorRates:
+@overload
+def is_same(distances: float | np.floating[Any], distance_threshold: float) -> bool: ...
+@overload
+def is_same(distances: NDArray[Any], distance_threshold: float | Doubles) -> Booleans: ...
+def is_same(
+    distances: float | np.floating[Any] | NDArray[Any], distance_threshold: float | Doubles
+) -> bool | Booleans:
+    """Decides pairs, by the one rule that there is: distance < threshold, strictly.
+
+    Numbers are compared as they are, in double precision: NumPy would round a threshold to float32 for
+    distances of that kind, and so find ties where there are none.
+
+    Args:
+        distances: A distance, or (...) of them.
+        distance_threshold: The threshold, or (...) of them, one for each distance.
+
+    Returns:
+        Whether it is the same person: a bool for a number, else (...) bool.
+    """
+    decided = np.asarray(distances, np.float64) < distance_threshold
+    return np.asarray(decided) if np.ndim(distances) else bool(decided)
+
+
+@overload
+def is_same_by_similarity(similarities: float | np.floating[Any], similarity_threshold: float) -> bool: ...
+@overload
+def is_same_by_similarity(similarities: NDArray[Any], similarity_threshold: float) -> Booleans: ...
+def is_same_by_similarity(
+    similarities: float | np.floating[Any] | NDArray[Any], similarity_threshold: float
+) -> bool | Booleans:
+    """Decides pairs by their cosine similarity: as `is_same` decides the distances that follow from it.
+
+    Args:
+        similarities: A cosine similarity, or (...) of them.
+        similarity_threshold: The threshold on it; a pair that just reaches it is not "same".
+
+    Returns:
+        As `is_same`.
+    """
+    return is_same(1 - similarities, 1 - similarity_threshold)
+
+
+def error_rates(
+    distances: ArrayLike | PairScores,
+    genuine: ArrayLike | None = None,
+    thresholds: ArrayLike | None = None,
+) -> ErrorRates:
     """Counts both error rates.
 
     Args:
-        distances: (N,) distances of the pairs.
+        distances: (N,) distances of the pairs; or `PairScores`, which bring their labels.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
         thresholds: (T,) distance thresholds, in any order; by default each distance that occurs and one just
             above the largest, where both rates take all values that they can.
@@ -211,28 +357,25 @@ def error_rates(distances: ArrayLike, genuine: ArrayLike, thresholds: ArrayLike 
         DatasetError: If the pairs are of different shapes, not finite or of one class only, or a threshold
             is not a number.
     """
-    values, labels = labelled_pairs(distances, genuine)
+    scores = PairScores.of(distances, genuine)
     if thresholds is None:
-        occurring = np.unique(values)
+        occurring, _ = scores._places
         chosen = np.append(occurring, np.nextafter(occurring[-1], np.inf))
     else:
         chosen = np.asarray(thresholds, dtype=np.float64)
         if chosen.ndim != 1 or np.isnan(chosen).any():
             raise DatasetError(f"thresholds must be a list of numbers; their shape is {chosen.shape}")
-    genuine_distances, impostor_distances = np.sort(values[labels]), np.sort(values[~labels])
-    # side="left" counts the distances strictly below the threshold.
-    accepted_genuine = np.searchsorted(genuine_distances, chosen, side="left")
-    accepted_impostor = np.searchsorted(impostor_distances, chosen, side="left")
+    genuine_pairs, impostor_pairs = scores.genuine_distances.size, scores.impostor_distances.size
     return ErrorRates(
         thresholds=chosen,
-        fmr=accepted_impostor / impostor_distances.size,
-        fnmr=(genuine_distances.size - accepted_genuine) / genuine_distances.size,
-        genuine_pairs=genuine_distances.size,
-        impostor_pairs=impostor_distances.size,
+        fmr=_count_same(scores.impostor_distances, chosen) / impostor_pairs,
+        fnmr=(genuine_pairs - _count_same(scores.genuine_distances, chosen)) / genuine_pairs,
+        genuine_pairs=genuine_pairs,
+        impostor_pairs=impostor_pairs,
     )
 
 
-def eer(distances: ArrayLike, genuine: ArrayLike) -> EqualErrorRate:
+def eer(distances: ArrayLike | PairScores, genuine: ArrayLike | None = None) -> EqualErrorRate:
     """Equal error rate, by linear interpolation on the ROC curve, and its threshold.
 
     As the threshold grows past each distance that occurs, FMR steps up or FNMR steps down. Either FMR = FNMR
@@ -241,49 +384,50 @@ def eer(distances: ArrayLike, genuine: ArrayLike) -> EqualErrorRate:
     after that step, in the plane of FMR and FNMR, meets FMR = FNMR, and the threshold is that distance.
 
     Args:
-        distances: (N,) distances of the pairs.
+        distances: (N,) distances of the pairs; or `PairScores`, which bring their labels.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
 
     Returns:
         The rate and the distance threshold.
 
     Raises:
-        DatasetError: As `labelled_pairs`.
+        DatasetError: As `PairScores`.
     """
-    values, labels = labelled_pairs(distances, genuine)
-    occurring, accepted_genuine, accepted_impostor = _accepted(values, labels)
+    scores = PairScores.of(distances, genuine)
+    occurring, _ = scores._places
+    accepted_genuine, accepted_impostor = scores._accepted
     rate = float(_eer_rates(accepted_genuine, accepted_impostor))
     surplus = _surplus(accepted_genuine, accepted_impostor)
     after = int(np.argmax(surplus <= 0))
     if surplus[after] == 0:
-        threshold = float((occurring[after - 1] + occurring[after]) / 2)
+        distance_threshold = float((occurring[after - 1] + occurring[after]) / 2)
     else:
-        threshold = float(occurring[after - 1])
-    return EqualErrorRate(rate=rate, threshold=threshold)
+        distance_threshold = float(occurring[after - 1])
+    return EqualErrorRate(rate=rate, threshold=distance_threshold)
 
 
-def auc(distances: ArrayLike, genuine: ArrayLike) -> float:
+def auc(distances: ArrayLike | PairScores, genuine: ArrayLike | None = None) -> float:
     """Area under the ROC curve.
 
     It is the chance that a genuine pair drawn at random is closer than an impostor pair drawn at random, a
     tie counting one half (the Mann-Whitney statistic).
 
     Args:
-        distances: (N,) distances of the pairs.
+        distances: (N,) distances of the pairs; or `PairScores`, which bring their labels.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
 
     Returns:
         The area, in [0, 1]: 1 where the classes do not overlap, 0.5 where the distance says nothing.
 
     Raises:
-        DatasetError: As `labelled_pairs`.
+        DatasetError: As `PairScores`.
     """
-    values, labels = labelled_pairs(distances, genuine)
-    _, accepted_genuine, accepted_impostor = _accepted(values, labels)
-    return float(_auc_areas(accepted_genuine, accepted_impostor))
+    return float(_auc_areas(*PairScores.of(distances, genuine)._accepted))
 
 
-def fnmr_at_fmr(distances: ArrayLike, genuine: ArrayLike, target: float) -> FnmrAtFmr | None:
+def fnmr_at_fmr(
+    distances: ArrayLike | PairScores, genuine: ArrayLike | None = None, target: float = 1e-3
+) -> FnmrAtFmr | None:
     """FNMR at the largest threshold whose FMR is not above a target.
 
     By the rule of three, n impostor pairs carry no target below 3 / n: 3,000 pairs carry 1e-2 and 1e-3 (three
@@ -291,7 +435,7 @@ def fnmr_at_fmr(distances: ArrayLike, genuine: ArrayLike, target: float) -> Fnmr
     accepted pairs on, the FMR itself is known to within 30 % (`FnmrAtFmr.rule_of_thirty`).
 
     Args:
-        distances: (N,) distances of the pairs.
+        distances: (N,) distances of the pairs; or `PairScores`, which bring their labels.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
         target: FMR, in (0, 1).
 
@@ -299,21 +443,21 @@ def fnmr_at_fmr(distances: ArrayLike, genuine: ArrayLike, target: float) -> Fnmr
         The rates there, or None where there are too few impostor pairs for the target.
 
     Raises:
-        DatasetError: As `labelled_pairs`, or if the target is not between 0 and 1.
+        DatasetError: As `PairScores`, or if the target is not between 0 and 1.
     """
-    values, labels = labelled_pairs(distances, genuine)
-    impostor_distances = np.sort(values[~labels])
+    scores = PairScores.of(distances, genuine)
+    impostor_distances = scores.impostor_distances
     allowed = _allowed_errors(target, impostor_distances.size)
     if allowed < _RULE_OF_THREE:
         return None
     # Below the first impostor pair that may not pass, at most `allowed` of them lie; with ties, fewer.
-    threshold = float(impostor_distances[allowed])
-    accepted_impostor = int(np.searchsorted(impostor_distances, threshold, side="left"))
-    refused_genuine = int(np.count_nonzero(values[labels] >= threshold))
-    genuine_pairs = int(np.count_nonzero(labels))
+    distance_threshold = float(impostor_distances[allowed])
+    accepted_impostor = int(_count_same(impostor_distances, distance_threshold))
+    genuine_pairs = scores.genuine_distances.size
+    refused_genuine = genuine_pairs - int(_count_same(scores.genuine_distances, distance_threshold))
     return FnmrAtFmr(
         target=target,
-        threshold=threshold,
+        threshold=distance_threshold,
         fmr=accepted_impostor / impostor_distances.size,
         fnmr=refused_genuine / genuine_pairs,
         impostor_errors=accepted_impostor,
@@ -369,8 +513,8 @@ def largest_rate(errors: int, trials: int, level: float = 0.95) -> float:
 
 
 def bootstrap_intervals(
-    distances: ArrayLike,
-    genuine: ArrayLike,
+    distances: ArrayLike | PairScores,
+    genuine: ArrayLike | None = None,
     *,
     rng: np.random.Generator,
     fmr_targets: Sequence[float] = (1e-2, 1e-3),
@@ -383,7 +527,7 @@ def bootstrap_intervals(
     classes do not overlap, every resample says EER 0 and AUC 1: an interval without width is then no proof.
 
     Args:
-        distances: (N,) distances of the pairs.
+        distances: (N,) distances of the pairs; or `PairScores`, which bring their labels.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
         rng: Source of randomness; the same seed gives the same intervals.
         fmr_targets: FMRs to give the FNMR at, each in (0, 1).
@@ -394,21 +538,21 @@ def bootstrap_intervals(
         Intervals of EER, AUC and the FNMR at each target.
 
     Raises:
-        DatasetError: As `labelled_pairs`, or if a target, the level or the number of resamples is out of
+        DatasetError: As `PairScores`, or if a target, the level or the number of resamples is out of
             range.
     """
-    values, labels = labelled_pairs(distances, genuine)
+    scores = PairScores.of(distances, genuine)
     _check_level(level)
     if resamples < 1:
         raise DatasetError(f"{resamples} resamples give no interval; draw at least 1, better 1000")
-    occurring, place = np.unique(values, return_inverse=True)
-    genuine_places, impostor_places = place[labels], place[~labels]
+    occurring, place = scores._places
+    genuine_places, impostor_places = place[scores.genuine], place[~scores.genuine]
     allowed = {target: _allowed_errors(target, impostor_places.size) for target in fmr_targets}
     carried = {target: errors for target, errors in allowed.items() if errors >= _RULE_OF_THREE}
     rates: list[Doubles] = []
     areas: list[Doubles] = []
     refused: dict[float, list[Doubles]] = {target: [] for target in carried}
-    rows_at_once = max(1, _BOOTSTRAP_NUMBERS // values.size)
+    rows_at_once = max(1, _BOOTSTRAP_NUMBERS // place.size)
     for start in range(0, resamples, rows_at_once):
         rows = min(rows_at_once, resamples - start)
         accepted_genuine = _running_count(_resampled(genuine_places, occurring.size, rows, rng))
@@ -431,14 +575,16 @@ def bootstrap_intervals(
     )
 
 
-def best_threshold(distances: ArrayLike, genuine: ArrayLike, bins: int = THRESHOLD_BINS) -> float:
+def best_threshold(
+    distances: ArrayLike | PairScores, genuine: ArrayLike | None = None, bins: int = THRESHOLD_BINS
+) -> float:
     """The first of evenly spaced thresholds at which most pairs are decided rightly.
 
     x-Face's search (Knoche et al., arXiv 2211.13735; methods.md, section 1, step 1). All pairs count alike:
     where one class has far more pairs than the other, the threshold moves to please the larger class.
 
     Args:
-        distances: (N,) cosine distances in [0, 2].
+        distances: (N,) cosine distances in [0, 2]; or `PairScores` of such.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
         bins: Number of candidates t_i = i * 2 / bins, i = 0 .. bins - 1.
 
@@ -446,14 +592,14 @@ def best_threshold(distances: ArrayLike, genuine: ArrayLike, bins: int = THRESHO
         The threshold, in [0, 2).
 
     Raises:
-        DatasetError: As `labelled_pairs`, or if there is not one candidate.
+        DatasetError: As `PairScores`, or if there is not one candidate.
     """
     if bins < 1:
         raise DatasetError(f"{bins} candidate thresholds: at least 1 is needed")
-    values, labels = labelled_pairs(distances, genuine)
+    scores = PairScores.of(distances, genuine)
     candidates = threshold_grid(bins)[:-1]
-    accepted_genuine = np.searchsorted(np.sort(values[labels]), candidates, side="left")
-    accepted_impostor = np.searchsorted(np.sort(values[~labels]), candidates, side="left")
+    accepted_genuine = _count_same(scores.genuine_distances, candidates)
+    accepted_impostor = _count_same(scores.impostor_distances, candidates)
     # Counts, not shares: equal accuracies must be equal for the first one to win.
     return float(candidates[np.argmax(accepted_genuine - accepted_impostor)])
 
@@ -472,12 +618,16 @@ def threshold_grid(bins: int = THRESHOLD_BINS) -> Doubles:
 
 
 def fold_accuracy(
-    distances: ArrayLike, genuine: ArrayLike, folds: int | ArrayLike = 10, bins: int = THRESHOLD_BINS
+    distances: ArrayLike | PairScores,
+    genuine: ArrayLike | None = None,
+    folds: int | ArrayLike = 10,
+    bins: int = THRESHOLD_BINS,
 ) -> FoldAccuracy:
     """Accuracy by the protocol of LFW's View 2 (Huang et al. 2007, section IV).
 
     Args:
-        distances: (N,) cosine distances in [0, 2], in the data set's order.
+        distances: (N,) cosine distances in [0, 2], in the data set's order; or `PairScores` of such, with
+            labels and folds.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
         folds: As for `fold_numbers`. LFW's pairs come in ten consecutive folds of 300 genuine and 300
             impostor pairs.
@@ -487,18 +637,16 @@ def fold_accuracy(
         Each fold's accuracy and threshold, with their mean and spread.
 
     Raises:
-        DatasetError: As `labelled_pairs` (of the folds taken together for a threshold, too), or as
+        DatasetError: As `PairScores` (of the folds taken together for a threshold, too), or as
             `fold_numbers`.
     """
-    values, labels = labelled_pairs(distances, genuine)
-    fold_of = fold_numbers(folds, values.size)
-    accuracies, thresholds = [], []
-    for fold in range(int(fold_of.max()) + 1):
-        held_out = fold_of == fold
-        threshold = best_threshold(values[~held_out], labels[~held_out], bins)
-        thresholds.append(threshold)
-        accuracies.append(float(np.mean((values[held_out] < threshold) == labels[held_out])))
-    return FoldAccuracy(accuracies=np.array(accuracies), thresholds=np.array(thresholds))
+    scores = PairScores.of(distances, genuine, folds)
+    thresholds = np.array(
+        [best_threshold(scores.outside(fold), bins=bins) for fold in range(scores.fold_count)]
+    )
+    right = is_same(scores.distances, thresholds[scores.folds]) == scores.genuine
+    accuracies = np.array([right[scores.folds == fold].mean() for fold in range(scores.fold_count)])
+    return FoldAccuracy(accuracies=accuracies, thresholds=thresholds, right=right)
 
 
 def fold_numbers(folds: int | ArrayLike, count: int) -> Integers:
@@ -530,39 +678,6 @@ def fold_numbers(folds: int | ArrayLike, count: int) -> Integers:
     if numbers.size < 2:
         raise DatasetError("all pairs are in one fold; at least two folds are needed")
     return fold_of.astype(np.int64)
-
-
-def labelled_pairs(distances: ArrayLike, genuine: ArrayLike) -> tuple[Doubles, Booleans]:
-    """Checks distances and labels.
-
-    Args:
-        distances: (N,) finite numbers.
-        genuine: (N,) bool or 0/1, true where a pair shows one person.
-
-    Returns:
-        (N,) float64 and (N,) bool.
-
-    Raises:
-        DatasetError: If the shapes differ, a distance is not finite, a label is neither 0 nor 1, or one of
-            the two classes has no pair.
-    """
-    values, labels = _numbers(distances, "distances"), np.asarray(genuine)
-    if values.ndim != 1 or values.shape != labels.shape:
-        raise DatasetError(
-            "distances and labels must be lists of one length; "
-            f"their shapes are {values.shape}, {labels.shape}"
-        )
-    if not np.isfinite(values).all():
-        raise DatasetError(f"{np.count_nonzero(~np.isfinite(values))} distances are not finite numbers")
-    if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
-        raise DatasetError("labels must be true or 1 for genuine pairs, false or 0 for impostor pairs")
-    labels = labels.astype(np.bool_)
-    if not labels.size:
-        raise DatasetError("there are no pairs; both genuine and impostor pairs are needed")
-    if labels.all() or not labels.any():
-        present = "genuine" if labels.all() else "impostor"
-        raise DatasetError(f"there are {present} pairs only; both genuine and impostor pairs are needed")
-    return values, labels
 
 
 def equal_class_weights(genuine: ArrayLike) -> Doubles:
@@ -718,19 +833,38 @@ def reliability_curve(
     )
 
 
-def _numbers(values: ArrayLike, name: str) -> Doubles:
+def _labelled_pairs(distances: ArrayLike, genuine: ArrayLike) -> tuple[Doubles, Booleans]:
+    """Checks distances and labels, and copies them; see `PairScores`."""
     try:
-        return np.asarray(values, dtype=np.float64)
+        values = np.array(distances, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"{name} are not a list of numbers") from error
+        raise DatasetError("distances are not a list of numbers") from error
+    labels = np.asarray(genuine)
+    if values.ndim != 1 or values.shape != labels.shape:
+        raise DatasetError(
+            "distances and labels must be lists of one length; "
+            f"their shapes are {values.shape}, {labels.shape}"
+        )
+    if missing := int(np.count_nonzero(~np.isfinite(values))):
+        raise DatasetError(
+            f"{missing} distances are not finite numbers: {missing} of {values.size} pairs have no distance; "
+            "leave out the pairs of photos that failed, and name these photos"
+        )
+    if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
+        raise DatasetError("labels must be true or 1 for genuine pairs, false or 0 for impostor pairs")
+    labels = labels.astype(np.bool_)
+    if not labels.size:
+        raise DatasetError("there are no pairs; both genuine and impostor pairs are needed")
+    if labels.all() or not labels.any():
+        present = "genuine" if labels.all() else "impostor"
+        raise DatasetError(f"there are {present} pairs only; both genuine and impostor pairs are needed")
+    return values, labels
 
 
-def _accepted(values: Doubles, labels: Booleans) -> tuple[Doubles, Integers, Integers]:
-    """The M distances that occur, and the running counts of genuine and impostor pairs over them."""
-    occurring, place = np.unique(values, return_inverse=True)
-    accepted_genuine = _running_count(np.bincount(place[labels], minlength=occurring.size))
-    accepted_impostor = _running_count(np.bincount(place[~labels], minlength=occurring.size))
-    return occurring, accepted_genuine, accepted_impostor
+def _count_same(distances: Doubles, distance_thresholds: Doubles | float) -> Integers:
+    """How many of sorted distances `is_same` takes for the same at each threshold."""
+    # side="left" counts those strictly below.
+    return np.asarray(np.searchsorted(distances, distance_thresholds, side="left"))
 
 
 def _running_count(counts: Integers) -> Integers:

@@ -17,6 +17,7 @@ from xfv_demo.embedding import Embedder
 from xfv_demo.evaluation import deletion, replacement
 from xfv_demo.evaluation.contenders import RANDOM, MapMakers, Question
 from xfv_demo.evaluation.embeddings import Progress
+from xfv_demo.evaluation.metrics import is_same_by_similarity
 from xfv_demo.evaluation.patch_lfw import PairFaces, PatchedPair, PatchLfw, pair_generator
 from xfv_demo.evaluation.store import Store
 from xfv_demo.types import FloatArray
@@ -48,7 +49,7 @@ class Outcome:
         deleted: (21,) of the pair without patches as pixels go.
         inserted: (21,) of it as pixels come.
         found: (1,) how well the patched face's map tells the patches' pixels from the others, as
-            `replacement.patches_found` says.
+            `replacement.localisation_auc` says.
         patched_map: (28, 28) the patched face's map, averaged over blocks of 4 x 4 pixels.
         clean_map: (28, 28) the same without patches.
     """
@@ -149,7 +150,7 @@ def measure_outcomes(
     patch_lfw: PatchLfw,
     embedder: FingerprintedEmbedder,
     makers: MapMakers,
-    threshold: float,
+    similarity_threshold: float,
     store: OutcomeStore,
     *,
     slow_rows: Collection[int] | None = None,
@@ -161,7 +162,7 @@ def measure_outcomes(
         patch_lfw: The pairs.
         embedder: The model.
         makers: What makes the maps.
-        threshold: T, on the cosine similarity.
+        similarity_threshold: T, on the cosine similarity.
         store: Where outcomes are kept, each pair's as soon as it is done.
         slow_rows: The pairs that slow contenders are measured on; all where None.
         progress: Called with the number of pairs done and of all.
@@ -175,7 +176,7 @@ def measure_outcomes(
     """
     outcomes: dict[str, list[Outcome | None]] = {one.key: [] for one in makers.contenders}
     work = {
-        key: f"{fingerprint}; threshold {threshold:.6f}; {_REVISION}"
+        key: f"{fingerprint}; threshold {similarity_threshold:.6f}; {_REVISION}"
         for key, fingerprint in makers.fingerprints.items()
     }
     clean, patched = np.zeros((2, len(patch_lfw)), np.float32)
@@ -198,7 +199,10 @@ def measure_outcomes(
             embedder,
             makers,
             missing,
-            accepted=(bool(clean[row] >= threshold), bool(patched[row] >= threshold)),
+            accepted=(
+                is_same_by_similarity(clean[row], similarity_threshold),
+                is_same_by_similarity(patched[row], similarity_threshold),
+            ),
             seed=patch_lfw.seed,
         )
         if made:
@@ -267,7 +271,9 @@ def measure_pair(
             replaced,
             deleted,
             inserted,
-            np.array([replacement.patches_found(patched_map, pair.mask, genuine=pair.genuine)], np.float32),
+            np.array(
+                [replacement.localisation_auc(patched_map, pair.mask, genuine=pair.genuine)], np.float32
+            ),
             block_means(patched_map),
             block_means(clean_map),
         )

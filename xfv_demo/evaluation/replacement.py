@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xfv_demo.evaluation.metrics import Booleans, Doubles, auc
+from xfv_demo.evaluation.metrics import Booleans, Doubles, auc, is_same_by_similarity
 from xfv_demo.evaluation.pixel_curves import exchanged, pixel_order
 from xfv_demo.types import FloatArray
 
@@ -70,7 +70,7 @@ def replacement_variants(
     return exchanged(patched, original, pixel_order(saliency, highest_first=accepted, rng=rng), SHARES)
 
 
-def patches_found(saliency: ArrayLike, mask: Booleans, *, genuine: bool) -> float:
+def localisation_auc(saliency: ArrayLike, mask: Booleans, *, genuine: bool) -> float:
     """How well a map tells what was put in from what was there.
 
     Not of the paper. There, a map wins by beginning with whatever counts most in any face; here, it must know
@@ -89,44 +89,46 @@ def patches_found(saliency: ArrayLike, mask: Booleans, *, genuine: bool) -> floa
     return auc(values if genuine else -values, mask.ravel())
 
 
-def pair_errors(similarities: ArrayLike, genuine: Booleans, threshold: float) -> Booleans:
+def pair_errors(similarities: ArrayLike, genuine: Booleans, similarity_threshold: float) -> Booleans:
     """Which decisions are wrong.
 
     Args:
         similarities: (P, S) cosine similarities of pairs, as pixels are put back.
         genuine: (P,) bool.
-        threshold: T; a pair is accepted where its similarity reaches it.
+        similarity_threshold: T; see `metrics.is_same_by_similarity`.
 
     Returns:
         (P, S) bool.
     """
-    return np.asarray((np.asarray(similarities) >= threshold) != genuine[:, None])
+    return np.asarray(
+        is_same_by_similarity(np.asarray(similarities), similarity_threshold) != genuine[:, None]
+    )
 
 
-def error_curves(similarities: ArrayLike, genuine: Booleans, threshold: float) -> ErrorCurves:
+def error_curves(similarities: ArrayLike, genuine: Booleans, similarity_threshold: float) -> ErrorCurves:
     """FMR and FNMR as pixels are put back, at an unchanged threshold.
 
     Args:
         similarities: As for `pair_errors`; S is that of `SHARES`.
         genuine: (P,) bool; both kinds are there.
-        threshold: As for `pair_errors`.
+        similarity_threshold: As for `pair_errors`.
 
     Returns:
         The curves.
     """
-    errors = pair_errors(similarities, genuine, threshold)
+    errors = pair_errors(similarities, genuine, similarity_threshold)
     return ErrorCurves(SHARES, errors[~genuine].mean(axis=0), errors[genuine].mean(axis=0))
 
 
-def replacement_areas(similarities: ArrayLike, genuine: Booleans, threshold: float) -> Doubles:
+def replacement_areas(similarities: ArrayLike, genuine: Booleans, similarity_threshold: float) -> Doubles:
     """Each pair's own area: the mean over the impostor pairs is the FMR curve's, over the genuine FNMR's.
 
     Args:
         similarities: As for `error_curves`.
         genuine: As for `pair_errors`.
-        threshold: As for `pair_errors`.
+        similarity_threshold: As for `pair_errors`.
 
     Returns:
         (P,) in [0, 1]; 1 where the decision is wrong all along.
     """
-    return np.asarray(pair_errors(similarities, genuine, threshold).mean(axis=1))
+    return np.asarray(pair_errors(similarities, genuine, similarity_threshold).mean(axis=1))

@@ -15,6 +15,7 @@ import numpy as np
 from xfv_demo.embedding import Embedder, SavedModelEmbedder
 from xfv_demo.evaluation.contenders import MapMakers, Question
 from xfv_demo.evaluation.embeddings import Progress
+from xfv_demo.evaluation.metrics import is_same_by_similarity
 from xfv_demo.evaluation.outcomes import OutcomeStore, block_means, pair_digest
 from xfv_demo.evaluation.patch_lfw import PatchedPair, PatchLfw, pair_generator
 from xfv_demo.evaluation.pixel_curves import rank_correlations
@@ -80,7 +81,7 @@ def check_sanity(
     embedder: SavedModelEmbedder,
     makers: MapMakers,
     make_others: Callable[[SavedModelEmbedder, int | None], MapMakers],
-    threshold: float,
+    similarity_threshold: float,
     store: OutcomeStore,
     *,
     progress: Progress | None = None,
@@ -93,7 +94,7 @@ def check_sanity(
         embedder: The model.
         makers: What makes the maps.
         make_others: Makes the same contenders for a model, with a seed.
-        threshold: T, on the cosine similarity.
+        similarity_threshold: T, on the cosine similarity.
         store: Where correlations are kept, each pair's as soon as it is done.
         progress: Called with the number of pairs done and of all.
 
@@ -101,7 +102,7 @@ def check_sanity(
         By contender.
     """
     work = {
-        key: f"sanity of {fingerprint}; threshold {threshold:.6f}; {_REVISION}"
+        key: f"sanity of {fingerprint}; threshold {similarity_threshold:.6f}; {_REVISION}"
         for key, fingerprint in makers.fingerprints.items()
     }
     model = embedder.fingerprint
@@ -114,7 +115,7 @@ def check_sanity(
         missing = [key for key, numbers in kept.items() if numbers is None]
         if missing:
             others = others or _Others.of(embedder, make_others, patch_lfw.seed)
-            measured = _check_pair(patch_lfw, pair, embedder, makers, others, missing, threshold)
+            measured = _check_pair(patch_lfw, pair, embedder, makers, others, missing, similarity_threshold)
             store.keep(digest, {work[key]: numbers for key, numbers in measured.items()}, model)
             kept |= measured
         for key, numbers in kept.items():
@@ -151,7 +152,7 @@ def _check_pair(
     makers: MapMakers,
     others: _Others,
     keys: Sequence[str],
-    threshold: float,
+    similarity_threshold: float,
 ) -> dict[str, FloatArray]:
     """By contender, one pair's correlations in the order of `Sanity`'s fields; NaN where there is none."""
     probe, _, reference = patch_lfw.faces(pair)
@@ -164,11 +165,11 @@ def _check_pair(
         (others.repeated, embedder, probe, reference, _OTHER_SEED),
         (makers, embedder, noisy, reference, 0),
     )
-    own = _maps(makers, embedder, probe, reference, keys, threshold, pair_generator(0, pair.key))
+    own = _maps(makers, embedder, probe, reference, keys, similarity_threshold, pair_generator(0, pair.key))
     correlations = {key: np.full(len(changes), np.nan, np.float32) for key in keys}
     for number, (maker, model, face, other, seed) in enumerate(changes):
         rng = pair_generator(seed, pair.key)
-        for key, changed in _maps(maker, model, face, other, keys, threshold, rng).items():
+        for key, changed in _maps(maker, model, face, other, keys, similarity_threshold, rng).items():
             correlations[key][number] = rank_correlations(own[key][None], changed[None])[0]
     return correlations
 
@@ -179,11 +180,11 @@ def _maps(
     probe: FloatArray,
     reference: FloatArray,
     keys: Sequence[str],
-    threshold: float,
+    similarity_threshold: float,
     rng: np.random.Generator,
 ) -> dict[str, FloatArray]:
     one, other = embedder.embed(np.stack([probe, reference]))
-    question = Question(probe, reference, bool(one @ other >= threshold), rng)
+    question = Question(probe, reference, is_same_by_similarity(one @ other, similarity_threshold), rng)
     return {key: block_means(values) for key, values in makers.maps(question, keys).items() if key in keys}
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +22,6 @@ from xfv_demo.calibration import (
     CalibratorComparison,
     FoldwiseDecisions,
     OperatingPoint,
-    compare_calibrators,
     foldwise_decisions,
 )
 from xfv_demo.calibrators import CALIBRATORS, XFaceCalibrator
@@ -34,6 +33,7 @@ from xfv_demo.evaluation.metrics import (
     FnmrAtFmr,
     FoldAccuracy,
     Interval,
+    PairScores,
     ReliabilityCurve,
     auc,
     bootstrap_intervals,
@@ -41,7 +41,6 @@ from xfv_demo.evaluation.metrics import (
     equal_class_weights,
     fnmr_at_fmr,
     fold_accuracy,
-    labelled_pairs,
     reliability_curve,
     wilson_interval,
 )
@@ -66,6 +65,12 @@ class PairCounts:
 
     genuine: int
     impostor: int
+
+    @classmethod
+    def of(cls, genuine: Booleans) -> Self:
+        """Counts labels: (N,) bool, true where a pair shows one person."""
+        number = int(np.count_nonzero(genuine))
+        return cls(genuine=number, impostor=genuine.size - number)
 
     @property
     def total(self) -> int:
@@ -193,17 +198,18 @@ class Evidence:
     """What the report's numbers were counted from, and its figures are drawn from; not saved with it.
 
     Attributes:
-        distances: (N,) float64, cosine distances.
-        genuine: (N,) bool, true where a pair shows one person.
         decisions: The foldwise decisions.
         calibrations: For each method that could be fitted to all pairs and to all folds, its calibration on
             all pairs.
     """
 
-    distances: Doubles
-    genuine: Booleans
     decisions: FoldwiseDecisions
     calibrations: Mapping[str, Calibration]
+
+    @property
+    def scores(self) -> PairScores:
+        """The pairs."""
+        return self.decisions.scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,8 +340,8 @@ class VerificationReport:
 
 
 def evaluate(
-    distances: ArrayLike,
-    genuine: ArrayLike,
+    distances: ArrayLike | PairScores,
+    genuine: ArrayLike | None = None,
     folds: int | ArrayLike = 10,
     *,
     model: str,
@@ -358,7 +364,8 @@ def evaluate(
 
     Args:
         distances: (N,) cosine distances in [0, 2], in the data set's order, without the pairs that were left
-            out. Each class needs 20 pairs outside of any fold.
+            out; or `PairScores` of such, with labels and folds. Each class needs 20 pairs outside of any
+            fold.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
         folds: As for `metrics.fold_numbers`. If pairs of LFW were left out, give each pair's fold.
         model: Name of the model.
@@ -386,10 +393,8 @@ def evaluate(
         CalibrationError: If the pairs are too few or not told apart by the distance, or the chosen method is
             unknown or does not converge on them.
     """
-    values, labels = _checked_pairs(distances, genuine)
+    scores = PairScores.of(distances, genuine, folds)
     _check_left_out(left_out, failures)
-    for evidence in (values, labels):
-        evidence.setflags(write=False)
     settings: dict[str, Any] = {
         "model": model,
         "model_sha256": model_sha256,
@@ -397,26 +402,29 @@ def evaluate(
         "date": date or datetime.date.today(),
         "library_versions": library_versions,
     }
-    accuracy = fold_accuracy(values, labels, folds)
-    chosen = Calibration.fit(values, labels, method=method, folds=len(accuracy.accuracies), **settings)
-    decisions = foldwise_decisions(values, labels, folds, method=method, **settings)
+    accuracy = fold_accuracy(scores)
+
+    def fitted(name: str) -> tuple[Calibration, FoldwiseDecisions]:
+        return (
+            Calibration.fit(scores, method=name, **settings),
+            foldwise_decisions(scores, method=name, **settings),
+        )
+
+    chosen, decisions = fitted(method)
     calibrations: dict[str, Calibration] = {}
     comparison: dict[str, CalibratorComparison] = {}
     not_compared: dict[str, str] = {}
     for name in CALIBRATORS:
         try:
-            whole = chosen if name == method else Calibration.fit(values, labels, method=name, **settings)
-            (row,) = compare_calibrators(
-                values, labels, folds, methods=[name], reliability_bins=_RELIABILITY_BINS, **settings
-            )
+            whole, decided = (chosen, decisions) if name == method else fitted(name)
         except CalibrationError as error:
             not_compared[name] = str(error)
         else:
-            calibrations[name], comparison[name] = whole, row
+            calibrations[name], comparison[name] = whole, decided.summary(_RELIABILITY_BINS)
     intervals = bootstrap_intervals(
-        values, labels, rng=rng, fmr_targets=fmr_targets, resamples=resamples, level=level
+        scores, rng=rng, fmr_targets=fmr_targets, resamples=resamples, level=level
     )
-    pairs = PairCounts(genuine=int(np.count_nonzero(labels)), impostor=int(np.count_nonzero(~labels)))
+    pairs = PairCounts.of(scores.genuine)
     return VerificationReport(
         model=model,
         model_sha256=model_sha256,
@@ -427,10 +435,10 @@ def evaluate(
         left_out=left_out,
         failures=tuple(failures),
         accuracy=_accuracy(accuracy, decisions, left_out),
-        separation=_separation(values, labels, intervals),
-        fnmr_at_fmr=tuple(_fnmr_at_target(values, labels, target, intervals) for target in fmr_targets),
+        separation=_separation(scores, intervals),
+        fnmr_at_fmr=tuple(_fnmr_at_target(scores, target, intervals) for target in fmr_targets),
         operating_point=chosen.error_rates_at(chosen.threshold),
-        confidence=_confidence(comparison[method], decisions, labels),
+        confidence=_confidence(comparison[method], decisions),
         comparison=tuple(comparison.values()),
         not_compared=not_compared,
         bootstrap_level=intervals.level,
@@ -439,7 +447,7 @@ def evaluate(
         library_versions=chosen.library_versions,
         seed=seed,
         duration_seconds=duration_seconds,
-        evidence=Evidence(distances=values, genuine=labels, decisions=decisions, calibrations=calibrations),
+        evidence=Evidence(decisions, calibrations),
     )
 
 
@@ -490,20 +498,6 @@ def equal_mass_bins(
     return tuple(filled)
 
 
-def _checked_pairs(distances: ArrayLike, genuine: ArrayLike) -> tuple[Doubles, Booleans]:
-    try:
-        values = np.array(distances, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DatasetError("distances are not a list of numbers") from error
-    missing = int(np.count_nonzero(~np.isfinite(values)))
-    if missing:
-        raise DatasetError(
-            f"{missing} of {values.size} pairs have no distance; leave out the pairs of photos that failed, "
-            "and name these photos"
-        )
-    return labelled_pairs(values, genuine)
-
-
 def _check_left_out(left_out: PairCounts, failures: Sequence[DetectionFailure]) -> None:
     if min(left_out.genuine, left_out.impostor) < 0:
         raise DatasetError(f"{left_out.genuine} and {left_out.impostor} pairs cannot be left out")
@@ -534,8 +528,8 @@ def _accuracy(by_folds: FoldAccuracy, decisions: FoldwiseDecisions, left_out: Pa
     )
 
 
-def _separation(distances: Doubles, genuine: Booleans, intervals: BootstrapIntervals) -> Separation:
-    equal, area = eer(distances, genuine), auc(distances, genuine)
+def _separation(scores: PairScores, intervals: BootstrapIntervals) -> Separation:
+    equal, area = eer(scores), auc(scores)
     if area == 1:
         # Every resample of these pairs says the same: its interval would have no width.
         auc_interval = eer_interval = None
@@ -552,11 +546,9 @@ def _separation(distances: Doubles, genuine: Booleans, intervals: BootstrapInter
     )
 
 
-def _fnmr_at_target(
-    distances: Doubles, genuine: Booleans, target: float, intervals: BootstrapIntervals
-) -> FnmrAtTarget:
-    at, interval = fnmr_at_fmr(distances, genuine, target), intervals.fnmr_at_fmr[target]
-    impostor_pairs = int(np.count_nonzero(~genuine))
+def _fnmr_at_target(scores: PairScores, target: float, intervals: BootstrapIntervals) -> FnmrAtTarget:
+    at, interval = fnmr_at_fmr(scores, target=target), intervals.fnmr_at_fmr[target]
+    impostor_pairs = scores.impostor_distances.size
     lowest = _percent(smallest_rate(impostor_pairs))
     return FnmrAtTarget(
         target=target,
@@ -566,8 +558,8 @@ def _fnmr_at_target(
     )
 
 
-def _confidence(summary: CalibratorComparison, decisions: FoldwiseDecisions, genuine: Booleans) -> Confidence:
-    weights = equal_class_weights(genuine)
+def _confidence(summary: CalibratorComparison, decisions: FoldwiseDecisions) -> Confidence:
+    weights = equal_class_weights(decisions.scores.genuine)
     curve = reliability_curve(decisions.confidences, decisions.right, _RELIABILITY_BINS, weights=weights)
     return Confidence(
         summary=summary,

@@ -19,7 +19,7 @@ from xfv_demo.evaluation.embeddings import (
     embed_images,
     measure_pairs,
 )
-from xfv_demo.evaluation.metrics import Booleans, Doubles, FoldAccuracy, Interval, auc, eer, fold_accuracy
+from xfv_demo.evaluation.metrics import Doubles, FoldAccuracy, Interval, PairScores, auc, eer, fold_accuracy
 from xfv_demo.evaluation.verification import rounded
 from xfv_demo.files import json_text, write_whole
 from xfv_demo.types import FloatArray
@@ -43,7 +43,7 @@ class SimilarityQuality:
 
     Attributes:
         accuracies: Of each fold, at the threshold that is best on the other folds.
-        thresholds: These thresholds, on the similarity.
+        thresholds: These thresholds, on the similarity; a pair that just reaches one is not "same".
         mean: Mean accuracy.
         standard_error: Of the mean; with two folds it says little.
         eer: Equal error rate.
@@ -268,9 +268,10 @@ def compare_similarities(
         raise DatasetError("a correlation needs two genuine and two impostor pairs at least")
     qualities, right = [], []
     for values in (given, teacher):
-        by_fold = fold_accuracy(1 - values, labels, folds)
-        qualities.append(_quality(values, labels, by_fold))
-        right.append(_right(values, labels, folds, by_fold))
+        scores = PairScores(1 - values, labels, folds)
+        by_fold = fold_accuracy(scores)
+        qualities.append(_quality(scores, by_fold))
+        right.append(by_fold.right)
     gained = right[0].astype(np.float64) - right[1]
     draws = rng.integers(0, gained.size, (_RESAMPLES, gained.size))
     low, high = np.quantile(gained[draws].mean(axis=1), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
@@ -305,18 +306,12 @@ def xcos_table(report: XcosReport) -> "Table":
     return table
 
 
-def _quality(values: Doubles, labels: Booleans, by_fold: FoldAccuracy) -> SimilarityQuality:
+def _quality(scores: PairScores, by_fold: FoldAccuracy) -> SimilarityQuality:
     return SimilarityQuality(
         accuracies=tuple(by_fold.accuracies.tolist()),
         thresholds=tuple((1 - by_fold.thresholds).tolist()),
         mean=by_fold.mean,
         standard_error=by_fold.standard_error,
-        eer=eer(1 - values, labels).rate,
-        auc=auc(1 - values, labels),
+        eer=eer(scores).rate,
+        auc=auc(scores),
     )
-
-
-def _right(values: Doubles, labels: Booleans, folds: ArrayLike, by_fold: FoldAccuracy) -> Booleans:
-    """Whether each pair is decided rightly at its fold's threshold."""
-    _, fold_of = np.unique(np.asarray(folds), return_inverse=True)
-    return np.asarray((1 - values < by_fold.thresholds[fold_of]) == labels)

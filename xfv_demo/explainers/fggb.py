@@ -35,7 +35,7 @@ class FggbExplainer(BatchExplainer):
     """FGGB's gradient maps, of an embedder that can be differentiated.
 
     The cosine similarity is a sum over the D dimensions of the embedding, and a pair is "same" where it
-    reaches a threshold T. So a dimension speaks for "same" by as much as its term exceeds T / D. Where in the
+    exceeds a threshold T. So a dimension speaks for "same" by as much as its term exceeds T / D. Where in the
     photo the dimension looks is told by its gradient: the mean over the colour channels of the absolute
     gradient of the unit-length embedding's dimension, divided by its Euclidean length over the pixels, so
     that each dimension counts by its term alone. The map is the sum over the dimensions of the gradient times

@@ -41,7 +41,7 @@ _SHOWN_PERCENTILE = 99.0
 class XssabExplainer(BatchExplainer):
     """xSSAB's gradient maps: fast, but of an embedder that can be differentiated.
 
-    The cosine similarity is a sum over dimensions, and a pair is "same" where it reaches a threshold T. So a
+    The cosine similarity is a sum over dimensions, and a pair is "same" where it is above a threshold T. So a
     dimension of D argues for "same" where its term is at least T / D, else for "different". The terms of
     either camp are summed, with the other photo's embedding and the camps as constants, and differentiated
     with respect to the photo. G+ and G-, the means over the colour channels of the absolute gradients, say
