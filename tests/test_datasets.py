@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfv_demo.errors import DatasetError
-from xfv_demo.evaluation import datasets
+from xfv_demo.evaluation import datasets, insightface_bin
 from xfv_demo.evaluation.datasets import (
     ArchiveImages,
     FolderImages,
@@ -35,6 +35,7 @@ from xfv_demo.evaluation.datasets import (
     read_people,
     read_people_folder,
 )
+from xfv_demo.evaluation.insightface_bin import PairListReader
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -900,6 +901,51 @@ def jpegs(count):
     return [b"\xff\xd8\xff" + rng.bytes(40 * index) for index in range(count)]
 
 
+@contextlib.contextmanager
+def unpickled_values():
+    """What the unpickler makes meanwhile, before anything is asked of it."""
+    values = []
+    original = PairListReader.load
+
+    def load(self):
+        values.append(original(self))
+        return values[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PairListReader, "load", load)
+        yield values
+
+
+def assert_plain(values):
+    """Only plain values, records of arrays, and the few constructors of them, as they were."""
+    seen, left = set(), list(values)
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value) in (list, tuple):
+            left += value
+        elif isinstance(value, insightface_bin._NumpyArray | insightface_bin._NumpyType):
+            left += vars(value).values()
+            assert vars(value).keys() <= {"type", "shape", "content", "code", "order"}
+        elif type(value) is insightface_bin._Bytes:
+            assert vars(value).keys() == {"_budget"}
+        else:
+            constructors = (
+                insightface_bin._NDARRAY,
+                insightface_bin._dtype,
+                insightface_bin._reconstruct,
+                insightface_bin._scalar,
+                insightface_bin._frombuffer,
+            )
+            assert any(value is one for one in constructors) or type(value) in (
+                bytes, bytearray, str, int, bool, type(None)
+            )  # fmt: skip
+            assert getattr(value, "__defaults__", None) is None
+            assert not getattr(value, "__dict__", None)
+
+
 class TestReadInsightfaceBin:
     IMAGES = jpegs(24)
     LABELS = [True, True, False] * 4
@@ -1022,7 +1068,7 @@ class TestReadInsightfaceBin:
             (([b"a", b"b"], np.array([1.0])), "arrays of plain numbers"),
             (([b"a", b"b"], np.array([True], dtype=object)), "arrays of plain numbers"),
             (([b"a", b"b"], np.array(["x"])), "arrays of plain numbers"),
-            (([b"a", b"b"], np.zeros(1, [("a", "u1")])), "plain numbers"),
+            (([b"a", b"b"], np.zeros(1, [("a", "u1")])), "EMPTY_DICT"),
             (({}, {}), "EMPTY_DICT"),
             (({1}, [True]), "EMPTY_SET"),
             (([np.datetime64("2020-01-01"), b"b"], [True]), "plain numbers"),
@@ -1096,6 +1142,9 @@ class TestReadInsightfaceBin:
                     b"c_codecs\nencode\n",
                     b"cbuiltins\nbytes\n", b"cnumpy.core.multiarray\n_reconstruct\n", b"cos\nsystem\n",
                     b"cnumpy.core.multiarray\nscalar\n", b"cnumpy.core.numeric\n_frombuffer\n",
+                    b"\x96\x01\x00\x00\x00\x00\x00\x00\x00a", b"r\x02\x00\x00\x00", b"I01\n",
+                    b"cnumpy\nndarray\nK\x00\x85C\x01b\x87R", b"cnumpy\ndtype\nU\x02u1\x85R",
+                    b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02u1\x85R\x89C\x02abtb",
                 ]
             ),
             max_size=60,
@@ -1104,7 +1153,9 @@ class TestReadInsightfaceBin:
     def test_any_instructions(self, tmp_path_factory, instructions):
         path = tmp_path_factory.getbasetemp() / "instructions.bin"
         path.write_bytes(b"".join(instructions) + b".")
-        read_or_refuse(read_insightface_bin, path)
+        with unpickled_values() as values:
+            read_or_refuse(read_insightface_bin, path)
+        assert_plain(values)
 
 
 class Calls:
@@ -1262,6 +1313,41 @@ print(len(files), sorted(set(events)))
         assert done.stdout == f"{len(LIVE) + len(ATTEMPTS)} ['open']\n"
         assert not (tmp_path / "ran").exists()
 
+    @pytest.mark.parametrize("opcode", pickletools.opcodes, ids=lambda opcode: opcode.name)
+    def test_every_instruction_there_is(self, tmp_path, opcode):
+        """By itself, and on each kind of value that can lie beneath it: nothing but plain values comes."""
+        of_names = {"GLOBAL": b"os\nsystem\n", "INST": b"os\nsystem\n"}
+        arguments = [of_names.get(opcode.name, b"1\n"), b"\x01" + bytes(7) + b"a", b"\xff" * 8, b""]
+        beneath = [
+            b"", b"(", b"]", b")", b"N", b"K\x05", b"C\x02ab", text("os") + text("system"), b"(]K\x01",
+            b"\x96\x01" + bytes(7) + b"a", b"\x96\x01" + bytes(7) + b"a" + b"(K\x01K\x02",
+            *(
+                name + state
+                for name in (
+                    global_("_codecs", "encode"), global_("numpy", "ndarray"), global_("numpy", "dtype"),
+                    global_("numpy", "dtype") + text("u1") + b"\x85R", global_("builtins", "bytes"),
+                    global_("numpy.core.multiarray", "scalar"),
+                )
+                for state in (b"", b"N", b")", b"NN\x86", b"]", b"K\x7f\x85", text("os") + b"\x85")
+            ),
+        ]  # fmt: skip
+        known = opcode.name in insightface_bin._OPCODES
+        for under in beneath:
+            for argument in arguments if opcode.arg else [b""]:
+                code = opcode.code.encode("latin-1")
+                (tmp_path / "lfw.bin").write_bytes(b"\x80\x04" + under + code + argument + b".")
+                with unpickled_values() as values:
+                    message = refusal(read_insightface_bin, tmp_path / "lfw.bin")
+                assert_plain(values)
+                assert known or not values
+                assert known or opcode.name in message or "cut off or damaged" in message
+
+    def test_names_past_the_table_are_not_looked_up(self, tmp_path):
+        """Neither Python's own look-up nor its persistent ids are asked."""
+        for name in ("getattr", "eval", "__import__", "object", "type", "dict", "range"):
+            (tmp_path / "lfw.bin").write_bytes(b"\x80\x02" + global_("builtins", name) + b".")
+            assert f'"builtins.{name}"' in refusal(read_insightface_bin, tmp_path / "lfw.bin")
+
     def test_an_extension_that_is_registered(self, tmp_path):
         """Python's unpickler would take it from a cache, past find_class."""
         copyreg.add_extension("os", "system", 240)
@@ -1314,12 +1400,57 @@ class TestBombs:
         data += b"B" + struct.pack("<I", self.MEGABYTE) + bytes(self.MEGABYTE) + b"\x86q\x01"
         self.refused(tmp_path, data + make * 100_000 + b".")
 
+    def test_what_can_be_changed_is_not_copied_again_and_again(self, tmp_path):
+        """A bytearray, and an array of one: an image of each, unless there are a hundred thousand."""
+        raw = b"\x80\x05\x96" + struct.pack("<Q", self.MEGABYTE) + bytes(self.MEGABYTE)
+        array = raw + b"q\x07cnumpy.core.numeric\n_frombuffer\n(h\x07cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85R"
+        array += b"J" + struct.pack("<I", self.MEGABYTE) + b"\x85NtR"
+        for image in (raw, array):
+            lists = image + b"q\x08](" + b"h\x08" * 100_000 + b"e](" + b"\x88" * 50_000 + b"e\x86."
+            assert "more bytes than it holds" in self.refused(tmp_path, lists)
+
+    def test_places_beyond_what_is_kept(self, tmp_path):
+        """Python's unpickler would fill a table of 2^33 places, 64 GB, for these ten bytes."""
+        for place in (1000, 0xFFFFFFFF):
+            data = b"\x80\x02]r" + struct.pack("<I", place) + b"."
+            assert "more instructions" in self.refused(tmp_path, data)
+
+    def test_memory_is_bounded(self, tmp_path):
+        """In a process that may have 256 MB more than it has: every bomb is refused all the same."""
+        for index, data in enumerate((
+            b"\x80\x02]r\xff\xff\xff\xff.",
+            b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b"N.",
+            b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"a.",
+            b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"a.",
+            b"\x80\x02" + b"]" * (8 * self.MEGABYTE) + b".",
+        )):  # fmt: skip
+            (tmp_path / f"{index}.bin").write_bytes(data)
+        program = """
+import resource, sys
+from pathlib import Path
+from xfv_demo.evaluation.datasets import DatasetError, read_insightface_bin
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20),) * 2)
+for file in sorted(Path(sys.argv[1]).glob("*.bin")):
+    try:
+        read_insightface_bin(file)
+    except DatasetError as error:
+        assert "MemoryError" not in repr(error.__cause__), file
+        print("refused")
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path],
+            capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.stdout == "refused\n" * 5
+
     def test_more_instructions_than_images(self, tmp_path):
         assert "more instructions" in self.refused(tmp_path, b"\x80\x02" + b"]" * 1_500_000 + b".")
 
     def test_deep_nesting(self, tmp_path):
         assert "no lists" in self.refused(tmp_path, b"\x80\x02]" + b"\x85" * 200_000 + b".")
         nested = b"]" + b"\x85" * 100_000
+        self.refused(tmp_path, b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".")
         assert "image 0" in self.refused(tmp_path, b"\x80\x02](" + nested + b"C\x01ae](\x88e\x86.")
         assert "labels" in self.refused(tmp_path, b"\x80\x02](C\x01aC\x01be](" + nested + b"e\x86.")
         assert "name" not in self.refused(tmp_path, b"\x80\x02" + nested + nested + b"\x93.")

@@ -807,9 +807,9 @@ def read_insightface_bin(path: PathName) -> PairSet:
     """Reads a verification set of insightface: a .bin file, as lfw.bin, cfp_fp.bin or agedb_30.bin.
 
     The file is a pickle of a list of encoded images, two for each pair, and a list that says whether a pair
-    shows one person. A pickle is a program, so Python's unpickler is not let near it: `PairListReader`
-    follows those few instructions that build such lists and refuses all others. Nothing that the file names
-    is imported or called. Written by Python 2 or 3, protocol 1 or later; images as bytes or NumPy's uint8.
+    shows one person. A pickle is a program: `PairListReader` lets only those few instructions through that
+    build such lists, and nothing that the file names is imported or called. Written by Python 2 or 3,
+    protocol 1 or later; images as bytes or NumPy's uint8.
 
     Args:
         path: The file.
@@ -825,7 +825,7 @@ def read_insightface_bin(path: PathName) -> PairSet:
             for anything to be run.
     """
     file = Path(path)
-    images, genuine = PairListReader(_quoted(file.name)).read(_read_bytes(file, file.name))
+    images, genuine = PairListReader(_read_bytes(file, file.name), _quoted(file.name)).read()
     keys = tuple(f"{index:06d}" for index in range(len(images)))
     places = np.arange(len(images))
     return PairSet(
