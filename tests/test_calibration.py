@@ -446,11 +446,18 @@ class TestFiles:
             (b"null", "no calibration of xfv_demo"),
             (b"[]", "no calibration of xfv_demo"),
             (b'{"threshold": 0.6}', "no calibration of xfv_demo"),
-            (b'{"format": "xfv-demo calibration"}', "'version' is missing"),
+            (b'{"format": 1, "version": 2}', "no calibration of xfv_demo"),
+            (b'{"format": "xfv-demo calibration\\n", "version": 2}', "no calibration of xfv_demo"),
+            (b'{"format": "\\ud800"}', "not JSON"),
+            (b'{"format": "xfv-demo calibration"}', "its field 'version': field required"),
             (b'{"format": "xfv-demo calibration", "version": 2}', "format 2.*update"),
             (
                 b'{"format": "xfv-demo calibration", "version": 1, "method": "magic"}',
                 "unknown method 'magic'",
+            ),
+            (
+                b'{"format": "xfv-demo calibration", "version": 1, "method": "beta\\nxface"}',
+                "unknown method 'beta xface'",
             ),
         ],
     )
@@ -468,45 +475,67 @@ class TestFiles:
                 Calibration.load(path)
             assert str(path) in str(caught.value)
 
-    @pytest.mark.parametrize("field", json.loads(Calibration.fit(*apart()).to_json()))
-    @pytest.mark.parametrize("wrong", [..., "wrong", -7.5, [1], {"a": 1}, True])
-    def test_each_field_may_be_broken(self, text, tmp_path, field, wrong):
-        data = json.loads(text)
-        if wrong is ...:
-            del data[field]
-        else:
-            data[field] = wrong
-        # Any text is a name; any number, where the fit started; and the rates are for other readers only.
-        harmless = field == "error_rates" or (field, wrong) in (
-            ("model", "wrong"),
-            ("model_sha256", "wrong"),
-            ("dataset", "wrong"),
-            ("k0", -7.5),
-        )
+    def test_each_field_that_is_read_must_be_there(self, text, tmp_path):
         path = tmp_path / "broken.json"
-        path.write_text(json.dumps(data))
-        if harmless:
-            Calibration.load(path)
-            return
-        with pytest.raises(CalibrationError) as caught:
-            Calibration.load(path)
-        assert str(path) in str(caught.value)
+        for field in json.loads(text):
+            data = json.loads(text)
+            del data[field]
+            path.write_text(json.dumps(data))
+            if field == "error_rates":  # They are for other readers only.
+                Calibration.load(path)
+                continue
+            with pytest.raises(CalibrationError, match=r"no calibration|field required") as caught:
+                Calibration.load(path)
+            assert str(path) in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("field", "wrong"),
+        [
+            ("threshold", "0.6"),
+            ("threshold", True),
+            ("eer", None),
+            ("bins", "2000"),
+            ("bins", 2000.0),
+            ("bins", True),
+            ("folds", 10.0),
+            ("model", 5),
+            ("dataset", ["lfw"]),
+            ("date", 5),
+            ("library_versions", {"a\nb": 1}),
+            ("parameters", [1]),
+            ("histograms", "wrong"),
+            ("genuine_pairs", False),
+        ],
+    )
+    def test_other_kinds_are_not_taken_for_it(self, text, field, wrong):
+        with pytest.raises(
+            CalibrationError, match=f"this calibration is broken: its field '{field}"
+        ) as caught:
+            Calibration.from_json(json.dumps(json.loads(text) | {field: wrong}))
         assert "\n" not in str(caught.value)
+
+    def test_whole_numbers_and_other_fields_are_taken(self, text):
+        calibration = Calibration.from_json(json.dumps(json.loads(text) | {"k0": -7, "note": {"a": 1}}))
+        assert type(calibration.k0) is float
+        assert calibration.k0 == -7
 
     @pytest.mark.parametrize(
         ("change", "words"),
         [
             (lambda data: data.update(threshold=3.0), "not in"),
-            (lambda data: data.update(threshold=math.nan), "out of range"),
-            (lambda data: data.update(threshold=10**400), "out of range"),
+            (lambda data: data.update(threshold=math.nan), "'threshold': input should be a finite number"),
+            (lambda data: data.update(threshold=10**400), "'threshold': input should be a finite number"),
             (lambda data: data.update(eer=1.5), "equal error rate"),
             (lambda data: data.update(genuine_pairs=7), "contradicts itself"),
-            (lambda data: data.update(date="yesterday"), "no date"),
+            (lambda data: data.update(date="yesterday"), "'date': input should be a valid date"),
+            (lambda data: data.update(date="2026-02-30"), "'date': input should be a valid date"),
             (lambda data: data["histograms"]["genuine"].pop(), "not 2000 counts"),
-            (lambda data: data["histograms"]["genuine"].__setitem__(0, -1), "not 2000 counts"),
-            (lambda data: data["histograms"]["genuine"].__setitem__(0, 0.5), "no list of counts"),
-            (lambda data: data["histograms"]["genuine"].__setitem__(0, 10**30), "no list of counts"),
+            (lambda data: data["histograms"]["genuine"].__setitem__(0, -1), "'histograms.genuine.0'"),
+            (lambda data: data["histograms"]["genuine"].__setitem__(0, 0.5), "'histograms.genuine.0'"),
+            (lambda data: data["histograms"]["genuine"].__setitem__(0, 10**30), "'histograms.genuine.0'"),
             (lambda data: data["histograms"].update(impostor=[0] * 2000), "not 2000 counts"),
+            (lambda data: data["parameters"].update(x0="0.6"), "'x0': input should be a valid number"),
             (lambda data: data["parameters"].pop("x0"), "parameters of the calibrator xface are a, x0, k, b"),
         ],
     )

@@ -21,9 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfv_demo.errors import DatasetError
-from xfv_demo.evaluation import datasets
+from xfv_demo.evaluation import datasets, insightface_bin
 from xfv_demo.evaluation.datasets import (
-    ArchiveImages,
     FolderImages,
     LabelledImages,
     MemoryImages,
@@ -34,7 +33,9 @@ from xfv_demo.evaluation.datasets import (
     read_pairs_csv,
     read_people,
     read_people_folder,
+    unpacked,
 )
+from xfv_demo.evaluation.insightface_bin import PairListReader
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -148,7 +149,8 @@ class TestSources:
             return FolderImages(write_tree(tmp_path / "photos"))
         if request.param == "memory":
             return MemoryImages("photos", {key: content(key) for key in KEYS})
-        return ArchiveImages(write_lfw_archive(tmp_path / f"photos.{request.param}", prefix=""))
+        path = write_lfw_archive(tmp_path / f"photos.{request.param}", prefix="")
+        return FolderImages(unpacked(path), path)
 
     def test_each_image_comes_once(self, source):
         asked = [KEYS[3], KEYS[0], KEYS[3], KEYS[5]]
@@ -194,77 +196,170 @@ class TestFolderImages:
         assert f'"{KEYS[0]}" is larger than' in message
 
 
-class TestArchiveImages:
-    def test_comes_in_the_archives_order_in_one_pass(self, tmp_path):
-        source = ArchiveImages(write_lfw_archive(tmp_path / "lfw.tgz", prefix=""))
-        assert [key for key, _ in source.stream(KEYS)] == list(reversed(KEYS)) == source.keys()
+def files_in(folder):
+    """The contents of all files by their paths, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def test_stops_where_all_were_seen(self, tmp_path):
-        rng = np.random.default_rng(0)
-        members = [(f"{number}.jpg", rng.bytes(50_000)) for number in range(20)]
-        path = tmp_path / "cut.tgz"
-        path.write_bytes(tar_bytes(members, "w:gz")[:400_000])
-        assert dict(ArchiveImages(path).stream(["1.jpg", "4.jpg"])) == {
-            "1.jpg": members[1][1],
-            "4.jpg": members[4][1],
-        }
-        for asked in (["1.jpg", "19.jpg"], [name for name, _ in members]):
-            assert "cut off" in refusal(lambda asked=asked: list(ArchiveImages(path).stream(asked)))
-        assert "cut off" in refusal(ArchiveImages(path).keys)
+
+class TestUnpacked:
+    @pytest.fixture(autouse=True)
+    def cache(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XFV_CACHE", str(tmp_path / "cache"))
+        return tmp_path / "cache" / "datasets"
+
+    def assert_nothing_is_left(self, cache):
+        assert not cache.exists() or list(cache.iterdir()) == []
+
+    @pytest.mark.parametrize("ending", ["tgz", "tar"])
+    def test_once(self, tmp_path, cache, ending, monkeypatch):
+        path = write_lfw_archive(tmp_path / f"lfw.{ending}")
+        folder = unpacked(path)
+        assert files_in(folder) == {key: content(key) for key in KEYS}
+        assert folder.is_relative_to(cache)
+        monkeypatch.setattr(tarfile, "open", None)
+        assert unpacked(path) == folder
+        # Another name for the same bytes; and folders that only their owner can look into.
+        assert unpacked(path.rename(tmp_path / f"other.{ending}")) == folder
+        assert [one.stat().st_mode & 0o077 for one in cache.iterdir()] == [0]
+
+    def test_other_bytes_under_the_name_are_another_set(self, tmp_path):
+        first = unpacked(write_lfw_archive(tmp_path / "lfw.tar", keys=KEYS[:3]))
+        assert unpacked(write_lfw_archive(tmp_path / "lfw.tar")) != first
+
+    def test_images_and_the_names_of_what_is_left_out(self, tmp_path):
+        members = [
+            ("./lfw/Ann/1.jpg", b"one"),
+            ("lfw/Ann/.2.jpg", b"hidden"),
+            ("lfw/Ann/notes.txt", b"long"),
+            ("lfw/.git/3.jpg", b"hidden"),
+            ("lfw/Ann/Thumbs.db", b"of a system"),
+            ("README.txt", b"read me"),
+        ]
+        path = tmp_path / "lfw.tar"
+        path.write_bytes(tar_bytes(members))
+        folder = unpacked(path)
+        assert folder.name == "lfw"
+        assert files_in(folder) == {"Ann/1.jpg": b"one", "Ann/notes.txt": b""}
 
     @pytest.mark.parametrize("share", [0.001, 0.3, 0.7, 0.9])
     @pytest.mark.parametrize("ending", ["tgz", "tar"])
-    def test_cut_off_anywhere(self, tmp_path, share, ending):
+    def test_cut_off_anywhere(self, tmp_path, cache, share, ending):
         path = write_lfw_archive(tmp_path / f"lfw.{ending}", prefix="")
+        (tmp_path / "pairs.txt").write_text(PAIRS)
         data = path.read_bytes()
         if ending == "tar":  # what follows the last image is padding
             data = data[: data.rindex(content(KEYS[0])) + len(content(KEYS[0]))]
         path.write_bytes(data[: int(len(data) * share)])
-        message = refusal(lambda: list(ArchiveImages(path).stream(KEYS)))
+        message = refusal(read_lfw, path)
         assert "cut off" in message or "not found" in message
+        if "cut off" in message:
+            self.assert_nothing_is_left(cache)
 
-    def test_leading_dot_is_left_out(self, tmp_path):
-        source = ArchiveImages(write_lfw_archive(tmp_path / "lfw.tgz", prefix="./"))
-        assert dict(source.stream(KEYS)) == {key: content(key) for key in KEYS}
-
-    def test_links_devices_and_folders_are_not_there(self, tmp_path):
+    def test_nothing_but_regular_files_within(self, tmp_path, cache):
         members = []
-        for name, kind in [("link", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE), ("null", tarfile.CHRTYPE)]:
-            info = tarfile.TarInfo(name)
+        kinds = {
+            "link": tarfile.SYMTYPE,
+            "hard": tarfile.LNKTYPE,
+            "null": tarfile.CHRTYPE,
+            "pipe": tarfile.FIFOTYPE,
+        }
+        for name, kind in kinds.items():
+            info = tarfile.TarInfo(f"{name}.jpg")
             info.type, info.linkname = kind, "/etc/passwd"
             members.append((info, b""))
+        # A link to a folder outside, and a file that would go through it.
+        out = tarfile.TarInfo("out")
+        out.type, out.linkname = tarfile.SYMTYPE, str(tmp_path)
+        members += [(out, b""), ("out/through.jpg", b"through"), ("../../over.jpg", b"over")]
+        members += [
+            ("a/../../../over.jpg", b"over"),
+            (f"{tmp_path}/absolute.jpg", b"abs"),
+            ("real.jpg", b"real"),
+        ]
         path = tmp_path / "odd.tar"
-        path.write_bytes(tar_bytes([*members, ("real.jpg", b"real")]))
-        source = ArchiveImages(path)
-        assert source.keys() == ["real.jpg"]
-        assert "3 of 4 images" in refusal(lambda: list(source.stream(["link", "hard", "null", "real.jpg"])))
+        path.write_bytes(tar_bytes(members))
+        held = files_in(unpacked(path))
+        absolute = str(tmp_path).strip("/") + "/absolute.jpg"
+        assert held == {"real.jpg": b"real", "out/through.jpg": b"through", absolute: b"abs"}
+        assert not any(one.is_symlink() for one in cache.rglob("*"))
+        assert sorted(one.name for one in tmp_path.iterdir()) == ["cache", "odd.tar"]
+
+    def test_permissions_of_members_are_not_taken(self, tmp_path):
+        info = tarfile.TarInfo("a.jpg")
+        info.mode = 0o6777
+        path = tmp_path / "set.tar"
+        path.write_bytes(tar_bytes([(info, b"a")]))
+        assert (unpacked(path) / "a.jpg").stat().st_mode & 0o7111 == 0
 
     def test_first_of_several_members_of_a_name(self, tmp_path):
         path = tmp_path / "twice.tar"
-        path.write_bytes(tar_bytes([("a.jpg", b"one"), ("a.jpg", b"two"), ("b.jpg", b"b")]))
-        assert list(ArchiveImages(path).stream(["a.jpg", "b.jpg"])) == [("a.jpg", b"one"), ("b.jpg", b"b")]
+        path.write_bytes(tar_bytes([("a.jpg", b"one"), ("./a.jpg", b"two"), ("b.jpg", b"b")]))
+        assert files_in(unpacked(path)) == {"a.jpg": b"one", "b.jpg": b"b"}
 
-    def test_bombs_are_refused(self, tmp_path, monkeypatch):
+    def test_a_file_where_a_folder_is_needed(self, tmp_path, cache):
+        path = tmp_path / "odd.tar"
+        path.write_bytes(tar_bytes([("a.jpg", b"one"), ("a.jpg/b.jpg", b"two")]))
+        assert "cannot be unpacked" in refusal(unpacked, path)
+        self.assert_nothing_is_left(cache)
+
+    def test_bombs_are_refused(self, tmp_path, cache, monkeypatch):
         monkeypatch.setattr(datasets, "MAX_FILE_BYTES", 1000)
         path = tmp_path / "bomb.tgz"
         path.write_bytes(tar_bytes([("a.jpg", bytes(2000))], "w:gz"))
-        assert '"a.jpg" is larger than' in refusal(lambda: list(ArchiveImages(path).stream(["a.jpg"])))
+        assert '"a.jpg" is larger than' in refusal(unpacked, path)
+        monkeypatch.setattr(datasets, "_GROWTH_ALLOWED", 100_000)
+        for members in (
+            [(f"{number}.jpg", bytes(1000)) for number in range(100)],
+            [("notes.txt", bytes(200_000))],
+            [(f"{number}.jpg", b"") for number in range(300)],
+        ):
+            path.write_bytes(tar_bytes(members, "w:gz"))
+            assert "far more than it holds" in refusal(unpacked, path)
+            path.write_bytes(tar_bytes(members))  # The same, uncompressed, is as large as it says.
+            assert unpacked(path)
+        assert len(list(cache.iterdir())) == 3
 
-    def test_no_archive(self, tmp_path):
+    def test_no_archive(self, tmp_path, cache):
         path = tmp_path / "lfw.tgz"
-        assert "was not found" in refusal(ArchiveImages(path).keys)
+        assert "was not found" in refusal(unpacked, path)
         for data in (b"", b"no archive", gzip.compress(b"no tar")):
             path.write_bytes(data)
-            assert refusal(ArchiveImages(path).keys)
+            assert "no tar archive" in refusal(unpacked, path)
         path.unlink()
         path.mkdir()
-        assert "is no file" in refusal(ArchiveImages(path).keys)
+        assert "is no file" in refusal(unpacked, path)
+        self.assert_nothing_is_left(cache)
 
-    def test_errors_of_the_caller_are_its_own(self, tmp_path):
-        source = ArchiveImages(write_lfw_archive(tmp_path / "lfw.tgz"))
-        with pytest.raises(ValueError, match="mine"):  # noqa: PT012
-            for _ in source.stream(["lfw-deepfunneled/" + KEYS[0]]):
-                raise ValueError("mine")
+    def test_a_cache_that_cannot_be_written(self, tmp_path, monkeypatch):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XFV_CACHE", str(tmp_path / "file"))
+        message = refusal(unpacked, write_lfw_archive(tmp_path / "lfw.tgz"))
+        assert "cannot be unpacked" in message
+        assert "XFV_CACHE" in message
+
+    def test_a_run_that_ends_midway_leaves_no_half(self, tmp_path, cache, monkeypatch):
+        path = write_lfw_archive(tmp_path / "lfw.tgz")
+        with monkeypatch.context() as patch:
+            patch.setattr("shutil.copyfileobj", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                unpacked(path)
+        self.assert_nothing_is_left(cache)
+        # Not even one that was killed: what it left has another name.
+        (cache / ".killed" / "images").mkdir(parents=True)
+        assert files_in(unpacked(path)) == {key: content(key) for key in KEYS}
+
+    def test_two_at_once(self, tmp_path, monkeypatch):
+        path = write_lfw_archive(tmp_path / "lfw.tgz")
+        unpack = datasets._unpack
+
+        def slowly(file, name, folder):
+            unpack(file, name, folder)
+            monkeypatch.setattr(datasets, "_unpack", unpack)
+            with path.open("rb"):
+                unpacked(path)
+
+        monkeypatch.setattr(datasets, "_unpack", slowly)
+        assert files_in(unpacked(path)) == {key: content(key) for key in KEYS}
 
     @settings(max_examples=100, deadline=None)
     @given(data=st.data())
@@ -272,8 +367,7 @@ class TestArchiveImages:
         path = tmp_path_factory.getbasetemp() / "mangled.tar"
         archive = mangled(data, tar_bytes([(key, content(key)) for key in KEYS[:4]])[:6000])
         path.write_bytes(gzip.compress(archive) if data.draw(st.booleans()) else archive)
-        found = read_or_refuse(lambda path: dict(ArchiveImages(path).stream(KEYS[:4])), path)
-        assert found is None or set(found) == set(KEYS[:4])
+        read_or_refuse(unpacked, path)
 
 
 class TestPairSet:
@@ -400,9 +494,7 @@ class TestReadLfw:
         for data in (tmp_path, path, str(path)):
             pairs = read_lfw(data)
             assert pairs.source.name == path.name
-            assert {key[-len(KEYS[0]) :]: data for key, data in pairs.source.stream(pairs.images)} == {
-                key: content(key) for key in USED
-            }
+            assert dict(pairs.source.stream(pairs.images)) == {key: content(key) for key in USED}
 
     def test_images_go_before_the_archive(self, lfw_folder):
         write_lfw_archive(lfw_folder / "lfw-deepfunneled.tgz")
@@ -421,7 +513,8 @@ class TestReadLfw:
         assert "several times" in refusal(read_lfw, tmp_path)
         both = [("lfw/" + key, b"") for key in KEYS] + [("lfw2/" + key, b"") for key in KEYS]
         (tmp_path / "lfw.tgz").write_bytes(tar_bytes(both, "w:gz"))
-        assert '"lfw/", "lfw2/"' in refusal(read_lfw, tmp_path / "lfw.tgz")
+        message = refusal(read_lfw, tmp_path / "lfw.tgz")
+        assert 'lfw.tgz" holds LFW several times ("lfw", "lfw2")' in message
 
     def test_view_1_is_one_fold(self, lfw_folder):
         lines = "2\nAnn_A 1 2\nCid_C 1 2\nAnn_A 1 Bob_B 1\nCid_C 1 Dee_D 1\n"
@@ -900,6 +993,51 @@ def jpegs(count):
     return [b"\xff\xd8\xff" + rng.bytes(40 * index) for index in range(count)]
 
 
+@contextlib.contextmanager
+def unpickled_values():
+    """What the unpickler makes meanwhile, before anything is asked of it."""
+    values = []
+    original = PairListReader.load
+
+    def load(self):
+        values.append(original(self))
+        return values[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PairListReader, "load", load)
+        yield values
+
+
+def assert_plain(values):
+    """Only plain values, records of arrays, and the few constructors of them, as they were."""
+    seen, left = set(), list(values)
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value) in (list, tuple):
+            left += value
+        elif isinstance(value, insightface_bin._NumpyArray | insightface_bin._NumpyType):
+            left += vars(value).values()
+            assert vars(value).keys() <= {"type", "shape", "content", "code", "order"}
+        elif type(value) is insightface_bin._Bytes:
+            assert vars(value).keys() == {"_budget"}
+        else:
+            constructors = (
+                insightface_bin._NDARRAY,
+                insightface_bin._dtype,
+                insightface_bin._reconstruct,
+                insightface_bin._scalar,
+                insightface_bin._frombuffer,
+            )
+            assert any(value is one for one in constructors) or type(value) in (
+                bytes, bytearray, str, int, bool, type(None)
+            )  # fmt: skip
+            assert getattr(value, "__defaults__", None) is None
+            assert not getattr(value, "__dict__", None)
+
+
 class TestReadInsightfaceBin:
     IMAGES = jpegs(24)
     LABELS = [True, True, False] * 4
@@ -1022,7 +1160,7 @@ class TestReadInsightfaceBin:
             (([b"a", b"b"], np.array([1.0])), "arrays of plain numbers"),
             (([b"a", b"b"], np.array([True], dtype=object)), "arrays of plain numbers"),
             (([b"a", b"b"], np.array(["x"])), "arrays of plain numbers"),
-            (([b"a", b"b"], np.zeros(1, [("a", "u1")])), "plain numbers"),
+            (([b"a", b"b"], np.zeros(1, [("a", "u1")])), "EMPTY_DICT"),
             (({}, {}), "EMPTY_DICT"),
             (({1}, [True]), "EMPTY_SET"),
             (([np.datetime64("2020-01-01"), b"b"], [True]), "plain numbers"),
@@ -1096,6 +1234,9 @@ class TestReadInsightfaceBin:
                     b"c_codecs\nencode\n",
                     b"cbuiltins\nbytes\n", b"cnumpy.core.multiarray\n_reconstruct\n", b"cos\nsystem\n",
                     b"cnumpy.core.multiarray\nscalar\n", b"cnumpy.core.numeric\n_frombuffer\n",
+                    b"\x96\x01\x00\x00\x00\x00\x00\x00\x00a", b"r\x02\x00\x00\x00", b"I01\n",
+                    b"cnumpy\nndarray\nK\x00\x85C\x01b\x87R", b"cnumpy\ndtype\nU\x02u1\x85R",
+                    b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02u1\x85R\x89C\x02abtb",
                 ]
             ),
             max_size=60,
@@ -1104,7 +1245,9 @@ class TestReadInsightfaceBin:
     def test_any_instructions(self, tmp_path_factory, instructions):
         path = tmp_path_factory.getbasetemp() / "instructions.bin"
         path.write_bytes(b"".join(instructions) + b".")
-        read_or_refuse(read_insightface_bin, path)
+        with unpickled_values() as values:
+            read_or_refuse(read_insightface_bin, path)
+        assert_plain(values)
 
 
 class Calls:
@@ -1262,6 +1405,41 @@ print(len(files), sorted(set(events)))
         assert done.stdout == f"{len(LIVE) + len(ATTEMPTS)} ['open']\n"
         assert not (tmp_path / "ran").exists()
 
+    @pytest.mark.parametrize("opcode", pickletools.opcodes, ids=lambda opcode: opcode.name)
+    def test_every_instruction_there_is(self, tmp_path, opcode):
+        """By itself, and on each kind of value that can lie beneath it: nothing but plain values comes."""
+        of_names = {"GLOBAL": b"os\nsystem\n", "INST": b"os\nsystem\n"}
+        arguments = [of_names.get(opcode.name, b"1\n"), b"\x01" + bytes(7) + b"a", b"\xff" * 8, b""]
+        beneath = [
+            b"", b"(", b"]", b")", b"N", b"K\x05", b"C\x02ab", text("os") + text("system"), b"(]K\x01",
+            b"\x96\x01" + bytes(7) + b"a", b"\x96\x01" + bytes(7) + b"a" + b"(K\x01K\x02",
+            *(
+                name + state
+                for name in (
+                    global_("_codecs", "encode"), global_("numpy", "ndarray"), global_("numpy", "dtype"),
+                    global_("numpy", "dtype") + text("u1") + b"\x85R", global_("builtins", "bytes"),
+                    global_("numpy.core.multiarray", "scalar"),
+                )
+                for state in (b"", b"N", b")", b"NN\x86", b"]", b"K\x7f\x85", text("os") + b"\x85")
+            ),
+        ]  # fmt: skip
+        known = opcode.name in insightface_bin._OPCODES
+        for under in beneath:
+            for argument in arguments if opcode.arg else [b""]:
+                code = opcode.code.encode("latin-1")
+                (tmp_path / "lfw.bin").write_bytes(b"\x80\x04" + under + code + argument + b".")
+                with unpickled_values() as values:
+                    message = refusal(read_insightface_bin, tmp_path / "lfw.bin")
+                assert_plain(values)
+                assert known or not values
+                assert known or opcode.name in message or "cut off or damaged" in message
+
+    def test_names_past_the_table_are_not_looked_up(self, tmp_path):
+        """Neither Python's own look-up nor its persistent ids are asked."""
+        for name in ("getattr", "eval", "__import__", "object", "type", "dict", "range"):
+            (tmp_path / "lfw.bin").write_bytes(b"\x80\x02" + global_("builtins", name) + b".")
+            assert f'"builtins.{name}"' in refusal(read_insightface_bin, tmp_path / "lfw.bin")
+
     def test_an_extension_that_is_registered(self, tmp_path):
         """Python's unpickler would take it from a cache, past find_class."""
         copyreg.add_extension("os", "system", 240)
@@ -1314,12 +1492,57 @@ class TestBombs:
         data += b"B" + struct.pack("<I", self.MEGABYTE) + bytes(self.MEGABYTE) + b"\x86q\x01"
         self.refused(tmp_path, data + make * 100_000 + b".")
 
+    def test_what_can_be_changed_is_not_copied_again_and_again(self, tmp_path):
+        """A bytearray, and an array of one: an image of each, unless there are a hundred thousand."""
+        raw = b"\x80\x05\x96" + struct.pack("<Q", self.MEGABYTE) + bytes(self.MEGABYTE)
+        array = raw + b"q\x07cnumpy.core.numeric\n_frombuffer\n(h\x07cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85R"
+        array += b"J" + struct.pack("<I", self.MEGABYTE) + b"\x85NtR"
+        for image in (raw, array):
+            lists = image + b"q\x08](" + b"h\x08" * 100_000 + b"e](" + b"\x88" * 50_000 + b"e\x86."
+            assert "more bytes than it holds" in self.refused(tmp_path, lists)
+
+    def test_places_beyond_what_is_kept(self, tmp_path):
+        """Python's unpickler would fill a table of 2^33 places, 64 GB, for these ten bytes."""
+        for place in (1000, 0xFFFFFFFF):
+            data = b"\x80\x02]r" + struct.pack("<I", place) + b"."
+            assert "more instructions" in self.refused(tmp_path, data)
+
+    def test_memory_is_bounded(self, tmp_path):
+        """In a process that may have 256 MB more than it has: every bomb is refused all the same."""
+        for index, data in enumerate((
+            b"\x80\x02]r\xff\xff\xff\xff.",
+            b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b"N.",
+            b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"a.",
+            b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"a.",
+            b"\x80\x02" + b"]" * (8 * self.MEGABYTE) + b".",
+        )):  # fmt: skip
+            (tmp_path / f"{index}.bin").write_bytes(data)
+        program = """
+import resource, sys
+from pathlib import Path
+from xfv_demo.evaluation.datasets import DatasetError, read_insightface_bin
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20),) * 2)
+for file in sorted(Path(sys.argv[1]).glob("*.bin")):
+    try:
+        read_insightface_bin(file)
+    except DatasetError as error:
+        assert "MemoryError" not in repr(error.__cause__), file
+        print("refused")
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path],
+            capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.stdout == "refused\n" * 5
+
     def test_more_instructions_than_images(self, tmp_path):
         assert "more instructions" in self.refused(tmp_path, b"\x80\x02" + b"]" * 1_500_000 + b".")
 
     def test_deep_nesting(self, tmp_path):
         assert "no lists" in self.refused(tmp_path, b"\x80\x02]" + b"\x85" * 200_000 + b".")
         nested = b"]" + b"\x85" * 100_000
+        self.refused(tmp_path, b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".")
         assert "image 0" in self.refused(tmp_path, b"\x80\x02](" + nested + b"C\x01ae](\x88e\x86.")
         assert "labels" in self.refused(tmp_path, b"\x80\x02](C\x01aC\x01be](" + nested + b"e\x86.")
         assert "name" not in self.refused(tmp_path, b"\x80\x02" + nested + nested + b"\x93.")

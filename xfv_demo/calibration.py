@@ -22,16 +22,17 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Annotated, Any, Self, overload
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xfv_demo.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator, is_number
-from xfv_demo.errors import CalibrationError, DatasetError, NoCalibrationError, XfvError
+from xfv_demo.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator, first_fault
+from xfv_demo.errors import CalibrationError, DatasetError, NoCalibrationError, XfvError, printable
 from xfv_demo.evaluation.metrics import (
     LARGEST_DISTANCE,
     THRESHOLD_BINS,
@@ -70,6 +71,8 @@ _FORMAT = "xfv-demo calibration"
 _FORMAT_VERSION = 1
 _RATE_DIGITS = 7
 _LONGEST_NAME = 100
+
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 @dataclass(frozen=True)
@@ -545,43 +548,19 @@ class Calibration:
                 program, or contradicts itself.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise CalibrationError("this is no calibration: it is not JSON") from error
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise CalibrationError(
-                "this is no calibration of xfv_demo; make one with: python -m xfv_demo calibrate"
-            )
-        version = _field(data, "version", int)
-        if version > _FORMAT_VERSION:
-            raise CalibrationError(
-                f"this calibration has format {version}, but this program knows none beyond "
-                f"{_FORMAT_VERSION}; update the program"
-            )
-        method = _field(data, "method", str)
-        if method not in CALIBRATORS:
-            raise CalibrationError(f"this calibration has the unknown method {method!r}; update the program")
-        histograms = _field(data, "histograms", dict)
-        versions = _field(data, "library_versions", dict)
+            data = _CalibrationFile.model_validate_json(text)
+        except ValidationError as error:
+            raise CalibrationError(_in_one_line(error)) from error
         calibration = cls(
-            calibrator=CALIBRATORS[method].from_parameters(_field(data, "parameters", dict)),
-            threshold=_number(data, "threshold"),
-            eer=_number(data, "eer"),
-            eer_threshold=_number(data, "eer_threshold"),
-            genuine_counts=_counts(histograms, "genuine"),
-            impostor_counts=_counts(histograms, "impostor"),
-            bins=_field(data, "bins", int),
-            k0=_number(data, "k0"),
-            model=_field(data, "model", str, type(None)),
-            model_sha256=_field(data, "model_sha256", str, type(None)),
-            dataset=_field(data, "dataset", str, type(None)),
-            folds=_field(data, "folds", int, type(None)),
-            held_out_fold=_field(data, "held_out_fold", int, type(None)),
-            date=_date(_field(data, "date", str)),
-            library_versions={name: _field(versions, name, str) for name in versions},
+            calibrator=CALIBRATORS[data.method].from_parameters(data.parameters),
+            genuine_counts=np.array(data.histograms.genuine, dtype=np.int64),
+            impostor_counts=np.array(data.histograms.impostor, dtype=np.int64),
+            **data.model_dump(include={field.name for field in fields(cls)}),
         )
-        stated = _field(data, "genuine_pairs", int), _field(data, "impostor_pairs", int)
-        if stated != (calibration.genuine_pairs, calibration.impostor_pairs):
+        if (data.genuine_pairs, data.impostor_pairs) != (
+            calibration.genuine_pairs,
+            calibration.impostor_pairs,
+        ):
             raise CalibrationError(
                 "this calibration contradicts itself: its histograms hold other numbers of pairs"
             )
@@ -856,32 +835,55 @@ def _like_given(values: NDArray[Any]) -> Any:
     return values.item() if values.ndim == 0 else values
 
 
-def _field(data: Mapping[str, Any], name: str, *kinds: type) -> Any:
-    """A field out of JSON, of the kinds that it may be; bool, which Python takes for a number, is none."""
-    value = data.get(name, ...)
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise CalibrationError(
-            f"this calibration is broken: its field {name!r} is missing or of the wrong kind"
-        )
-    return value
+class _Histograms(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    genuine: list[_Count]
+    impostor: list[_Count]
 
 
-def _number(data: Mapping[str, Any], name: str) -> float:
-    value = _field(data, name, int, float)
-    if not is_number(value):
-        raise CalibrationError(f"this calibration is broken: its field {name!r} is out of range")
-    return float(value)
+class _CalibrationFile(BaseModel):
+    """What `Calibration.to_json` writes, as far as it is read: fields that are not here do not matter."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    # These three first, as a fault in the first field is the one that is told.
+    format: Annotated[str, Field(pattern=f"^{_FORMAT}$")]
+    version: Annotated[int, Field(le=_FORMAT_VERSION)]
+    method: Annotated[str, Field(pattern=f"^({'|'.join(CALIBRATORS)})$")]
+    parameters: dict[str, Any]
+    threshold: float
+    eer: float
+    eer_threshold: float
+    histograms: _Histograms
+    genuine_pairs: int
+    impostor_pairs: int
+    bins: int
+    k0: float
+    model: str | None
+    model_sha256: str | None
+    dataset: str | None
+    folds: int | None
+    held_out_fold: int | None
+    date: datetime.date
+    library_versions: dict[str, str]
 
 
-def _counts(histograms: Mapping[str, Any], name: str) -> Integers:
-    values = _field(histograms, name, list)
-    if not all(type(value) is int and abs(value) < 2**31 for value in values):
-        raise CalibrationError(f"this calibration is broken: its histogram {name!r} is no list of counts")
-    return np.array(values, dtype=np.int64)
-
-
-def _date(text: str) -> datetime.date:
-    try:
-        return datetime.date.fromisoformat(text)
-    except ValueError as error:
-        raise CalibrationError(f"this calibration is broken: {text!r} is no date") from error
+def _in_one_line(error: ValidationError) -> str:
+    """What keeps a file from being a calibration, and what to do."""
+    fault = error.errors(include_url=False)[0]
+    match fault["type"], fault["loc"]:
+        case "json_invalid" | "string_unicode", ():
+            return "this is no calibration: it is not JSON"
+        case _, () | ("format",):
+            return "this is no calibration of xfv_demo; make one with: python -m xfv_demo calibrate"
+        case "less_than_equal", _:
+            return (
+                f"this calibration has format {fault['input']}, but this program knows none beyond "
+                f"{_FORMAT_VERSION}; update the program"
+            )
+        case "string_pattern_mismatch", _:
+            return (
+                f"this calibration has the unknown method {printable(fault['input'])!r}; update the program"
+            )
+    return f"this calibration is broken: its field {first_fault(error)}"

@@ -5,17 +5,18 @@ compares densities that are normalised class by class, the others weigh their pa
 made of such a map, threshold and confidence, stands in `calibration`.
 """
 
-import math
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from scipy.optimize import isotonic_regression, least_squares, minimize
 from scipy.special import expit
 
-from xfv_demo.errors import CalibrationError
+from xfv_demo.errors import CalibrationError, printable
 from xfv_demo.evaluation.metrics import (
     LARGEST_DISTANCE,
     Booleans,
@@ -41,6 +42,8 @@ class Calibrator(ABC):
     Subclasses are frozen dataclasses whose fields, numbers or tuples of numbers, are all that there is to
     them.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
 
@@ -105,20 +108,14 @@ class Calibrator(ABC):
         Raises:
             CalibrationError: If they are not those of this calibrator.
         """
-        if set(parameters) != {field.name for field in fields(cls)}:
+        try:
+            # By way of JSON, in which a list is a tuple's own form, whatever else strict types refuse.
+            return TypeAdapter(cls).validate_json(json.dumps(dict(parameters)))
+        except ValidationError as error:
             names = ", ".join(field.name for field in fields(cls))
-            raise CalibrationError(f"the parameters of the calibrator {cls.name} are {names}")
-        values: dict[str, float | tuple[float, ...]] = {}
-        for field in fields(cls):
-            given = parameters[field.name]
-            listed = isinstance(given, list)
-            if listed == (field.type is float) or not all(map(is_number, given if listed else [given])):
-                kind = "number" if field.type is float else "list of numbers"
-                raise CalibrationError(
-                    f"the parameter {field.name} of the calibrator {cls.name} must be a {kind}"
-                )
-            values[field.name] = tuple(map(float, given)) if listed else float(given)
-        return cls(**values)
+            raise CalibrationError(
+                f"the parameters of the calibrator {cls.name} are {names}; {first_fault(error)}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -347,9 +344,10 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
 DEFAULT_METHOD = BetaCalibrator.name
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value out of JSON is a finite number that a double can hold."""
-    return (isinstance(value, float) and math.isfinite(value)) or (type(value) is int and abs(value) <= 2**53)
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a file's check found, in one line."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    return f"{printable('.'.join(map(str, fault['loc'])))!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
 
 
 def _succession_bound(genuine: Booleans) -> float:

@@ -1,7 +1,7 @@
 """Labelled data sets: photos of which it is known who shows the same person.
 
 A set names its images by keys and carries a source that hands out their bytes. Nothing here decodes an image,
-which is `xfv_demo.images`' part, and nothing writes one to disk: LFW may lie in its archive for ever.
+which is `xfv_demo.images`' part. An archive's images are unpacked once, into the cache.
 
 What can be read: LFW with its official lists of pairs, a CSV of pairs, a folder of people, and insightface's
 .bin files. `open_dataset` tells them apart.
@@ -9,14 +9,17 @@ What can be read: LFW with its official lists of pairs, a CSV of pairs, a folder
 
 import csv
 import gzip
+import hashlib
 import io
 import math
 import os
+import shutil
 import stat
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, TypeAlias
@@ -24,6 +27,7 @@ from typing import IO, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xfv_demo.assets import cache_folder
 from xfv_demo.errors import DatasetError, printable
 from xfv_demo.evaluation.insightface_bin import PairListReader
 from xfv_demo.images import MAX_FILE_BYTES, PHOTO_SUFFIXES
@@ -39,6 +43,10 @@ _OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 _ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar")
 _GZIP_MARK = b"\x1f\x8b"
+# What an archive may unpack to, as a multiple of its size: photos are compressed already. Small ones may
+# unpack to 64 MB in any case.
+_LARGEST_GROWTH = 20
+_GROWTH_ALLOWED = 64 << 20
 
 _TRUE = frozenset({"1", "true", "yes", "same", "genuine"})
 _FALSE = frozenset({"0", "false", "no", "different", "impostor"})
@@ -76,8 +84,7 @@ class ImageSource(Protocol):
             Key and bytes of the image's file.
 
         Raises:
-            DatasetError: If images are missing or cannot be read. A source that is read from end to end knows
-                what is missing only when all else has been yielded.
+            DatasetError: If images are missing or cannot be read.
         """
         ...
 
@@ -87,11 +94,13 @@ class FolderImages:
 
     Args:
         root: The folder.
+        archive: What it was unpacked from, which messages name in its place.
     """
 
-    def __init__(self, root: PathName) -> None:
+    def __init__(self, root: PathName, archive: PathName | None = None) -> None:
         self.root = Path(root)
-        self.name = self.root.name or str(self.root)
+        shown = Path(archive or root)
+        self.name = shown.name or str(shown)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The keys that no regular file stands behind."""
@@ -107,72 +116,6 @@ class FolderImages:
         _refuse_missing(self.name, self.missing(wanted), len(wanted))
         for key in wanted:
             yield key, _read_bytes(self.root / key, key, at_most=MAX_FILE_BYTES)
-
-
-class ArchiveImages:
-    """Images in a .tgz, .tar.gz or .tar; their keys are the members' paths, without a leading "./".
-
-    The archive is read sequentially and never unpacked. What is no regular file (a link, a device) counts as
-    not there. Of several members of one path the first is taken.
-
-    Args:
-        path: The archive.
-    """
-
-    def __init__(self, path: PathName) -> None:
-        self.path = Path(path)
-        self.name = self.path.name
-
-    def keys(self) -> list[str]:
-        """All keys, in the archive's order; takes one pass over the whole archive.
-
-        Raises:
-            DatasetError: If the archive cannot be opened, is cut off or damaged.
-        """
-        with self._opened() as archive:
-            return [_member_key(member) for member in archive if member.isreg()]
-
-    def stream(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yields the images in the archive's order, in one pass that ends with the last one asked for.
-
-        Raises:
-            DatasetError: If the archive cannot be opened, is cut off or damaged before the last image asked
-                for; or, at its end, if images are missing.
-        """
-        wanted = dict.fromkeys(keys)
-        asked = len(wanted)
-        if not wanted:
-            return
-        with self._opened() as archive:
-            for member in archive:
-                key = _member_key(member)
-                if key not in wanted or not member.isreg():
-                    continue
-                if member.size > MAX_FILE_BYTES:
-                    raise DatasetError(f"{_quoted(self.name)} is no set of photos: {_too_large(key)}")
-                content = archive.extractfile(member)
-                if content is not None:
-                    yield key, content.read()
-                    del wanted[key]
-                if not wanted:
-                    return
-        _refuse_missing(self.name, list(wanted), asked)
-
-    @contextmanager
-    def _opened(self) -> Iterator[tarfile.TarFile]:
-        damaged = f"{_quoted(self.name)} is cut off, damaged or no tar archive; copy or download it again."
-        try:
-            with (
-                _open_file(self.path) as file,
-                # Not tarfile's own gzip stream: that takes a file which was cut off for one that ends there.
-                _decompressed(file) as content,
-                tarfile.open(fileobj=content, mode="r|") as archive,
-            ):
-                yield archive
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
-            raise DatasetError(damaged) from error
-        except OSError as error:
-            raise _unreadable(self.name, error) from error
 
 
 class MemoryImages:
@@ -601,19 +544,12 @@ def read_lfw(data: PathName, pairs_file: PathName | None = None) -> PairSet:
     rows = _parse_lfw_pairs(chosen)
     images = frozenset(key for row in rows for key in row.keys)
     people = {key.partition("/")[0] for key in images}
-    source = ArchiveImages(path) if in_archive else _find_lfw(path, people)
-    prefix = ""
-    if isinstance(source, ArchiveImages):
-        held = set(source.keys())
-        prefix = _lfw_prefix(source.name, held, images)
-        missing = [key for key in sorted(images) if prefix + key not in held]
-    else:
-        missing = source.missing(sorted(images))
-    _refuse_missing(source.name, missing, len(images))
+    source = _find_lfw(path, people)
+    _refuse_missing(source.name, source.missing(sorted(images)), len(images))
     return _pair_set(
         "lfw" if chosen.stem == "pairs" else f"lfw-{chosen.stem}",
         source,
-        [replace(row, keys=(prefix + row.keys[0], prefix + row.keys[1])) for row in rows],
+        rows,
     )
 
 
@@ -731,28 +667,33 @@ def read_people_folder(root: PathName) -> LabelledImages:
     if not _is_folder(folder):
         found = "is no folder" if _is_file(folder) else "was not found"
         raise DatasetError(f"{_quoted(folder)} {found}; {_PEOPLE_EXPECTED}.")
+    return _people_in(folder, folder, folder.resolve().name or "people")
+
+
+def _people_in(folder: Path, given: Path, name: str) -> LabelledImages:
+    """The images of a folder of people; messages name what the user gave."""
     images: list[str] = []
     person: list[int] = []
     people: list[str] = []
-    names, loose = _contents(folder)
+    folders, loose = _contents(folder)
     left_out = [file for file in loose if _is_called_as_photo(file)]
-    for name in names:
-        held = _contents(folder / name)[1]
+    for person_folder in folders:
+        held = _contents(folder / person_folder)[1]
         files = [file for file in held if _is_called_as_photo(file)]
-        left_out += [f"{name}/{file}" for file in held if _is_left_out(file)]
+        left_out += [f"{person_folder}/{file}" for file in held if _is_left_out(file)]
         if files:
-            images += [f"{name}/{file}" for file in files]
+            images += [f"{person_folder}/{file}" for file in files]
             person += [len(people)] * len(files)
-            people.append(name)
+            people.append(person_folder)
     if not images:
         found = f", but {_some(left_out)}" if left_out else ""
         raise DatasetError(
-            f"{_quoted(folder)} holds no images of people{found}; {_PEOPLE_EXPECTED}, in files that end in "
+            f"{_quoted(given)} holds no images of people{found}; {_PEOPLE_EXPECTED}, in files that end in "
             f"{_SUFFIXES_TEXT}."
         )
     return LabelledImages(
-        name=folder.resolve().name or "people",
-        source=FolderImages(folder),
+        name=name,
+        source=FolderImages(folder, given),
         images=tuple(images),
         person=np.array(person),
         people=tuple(people),
@@ -788,22 +729,8 @@ def read_people(path: PathName) -> LabelledImages:
 
 
 def _people_of_archive(path: Path) -> LabelledImages:
-    """The images of an archive, by the folder that each lies in."""
-    source = ArchiveImages(path)
-    # Hidden ones are no photos, as "._me.jpg" of a Mac.
-    held = sorted(filter(lambda key: "/." not in f"/{key}", source.keys()))
-    images = [key for key in held if _is_called_as_photo(key)]
-    names = [PurePosixPath(key).parent.name for key in images]
-    if not all(names) or not images:
-        raise DatasetError(f"{_quoted(path)} holds no folders with images of people; {_PEOPLE_EXPECTED}.")
-    people, person = np.unique(names, return_inverse=True)
-    return LabelledImages(
-        name="lfw" if path.name.startswith("lfw") else path.name.partition(".")[0],
-        source=source,
-        images=tuple(images),
-        person=person.astype(np.int64),
-        people=tuple(str(name) for name in people),
-        left_out=tuple(key for key in held if PurePosixPath(key).parent.name and _is_left_out(key)),
+    return _people_in(
+        unpacked(path), path, "lfw" if path.name.startswith("lfw") else path.name.partition(".")[0]
     )
 
 
@@ -811,9 +738,9 @@ def read_insightface_bin(path: PathName) -> PairSet:
     """Reads a verification set of insightface: a .bin file, as lfw.bin, cfp_fp.bin or agedb_30.bin.
 
     The file is a pickle of a list of encoded images, two for each pair, and a list that says whether a pair
-    shows one person. A pickle is a program, so Python's unpickler is not let near it: `PairListReader`
-    follows those few instructions that build such lists and refuses all others. Nothing that the file names
-    is imported or called. Written by Python 2 or 3, protocol 1 or later; images as bytes or NumPy's uint8.
+    shows one person. A pickle is a program: `PairListReader` lets only those few instructions through that
+    build such lists, and nothing that the file names is imported or called. Written by Python 2 or 3,
+    protocol 1 or later; images as bytes or NumPy's uint8.
 
     Args:
         path: The file.
@@ -829,7 +756,7 @@ def read_insightface_bin(path: PathName) -> PairSet:
             for anything to be run.
     """
     file = Path(path)
-    images, genuine = PairListReader(_quoted(file.name)).read(_read_bytes(file, file.name))
+    images, genuine = PairListReader(_read_bytes(file, file.name), _quoted(file.name)).read()
     keys = tuple(f"{index:06d}" for index in range(len(images)))
     places = np.arange(len(images))
     return PairSet(
@@ -906,31 +833,22 @@ def _is_lfw_archive(name: str) -> bool:
     return name.startswith("lfw") and _is_archive(name)
 
 
-def _find_lfw(folder: Path, people: set[str]) -> FolderImages | ArchiveImages:
-    """Finds the images of LFW in a folder, by the folders that are called as people of the list are."""
+def _find_lfw(path: Path, people: set[str]) -> FolderImages:
+    """Finds the images of LFW, by the folders that are called as people of the list are."""
+    folder = unpacked(path) if _is_file(path) else path
     subfolders, files = _contents(folder)
     if people.intersection(subfolders):
-        return FolderImages(folder)
+        return FolderImages(folder, path)
     trees = [name for name in subfolders if people.intersection(_contents(folder / name)[0])]
-    found = trees or [name for name in files if _is_lfw_archive(name)]
+    found = trees or [name for name in files if _is_lfw_archive(name) and folder == path]
     if not found:
-        raise DatasetError(f"{_quoted(folder)} holds no images of LFW; {_LFW_EXPECTED}.")
+        raise DatasetError(f"{_quoted(path)} holds no images of LFW; {_LFW_EXPECTED}.")
     if len(found) > 1:
         # They are aligned differently and give different numbers: not ours to choose.
         raise DatasetError(
-            f"{_quoted(folder)} holds LFW several times ({_some(found)}); give the path of one of them."
+            f"{_quoted(path)} holds LFW several times ({_some(found)}); give the path of one of them."
         )
-    return FolderImages(folder / found[0]) if trees else ArchiveImages(folder / found[0])
-
-
-def _lfw_prefix(name: str, held: Iterable[str], images: frozenset[str]) -> str:
-    """What stands before Name/Name_0001.jpg in an archive."""
-    prefixes = {key[: -len(image)] for key in held if (image := "/".join(key.split("/")[-2:])) in images}
-    if len(prefixes) > 1:
-        raise DatasetError(f"{_quoted(name)} holds LFW several times ({_some(sorted(prefixes))}); keep one.")
-    if not prefixes:
-        raise DatasetError(f"{_quoted(name)} holds no images of LFW; {_LFW_EXPECTED}.")
-    return prefixes.pop()
+    return FolderImages(folder / found[0]) if trees else _find_lfw(path / found[0], people)
 
 
 def _parse_lfw_pairs(path: Path) -> list[_Row]:
@@ -1239,7 +1157,7 @@ def _entry_name(entry: os.DirEntry[str]) -> str:
     return entry.name
 
 
-def _open_file(path: Path) -> IO[bytes]:
+def _open_file(path: Path) -> io.BufferedReader:
     # Asked before opening: to open a pipe or a device may wait for ever.
     if not _is_file(path):
         found = "is no file" if _status(path) is not None else "was not found"
@@ -1247,15 +1165,79 @@ def _open_file(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-@contextmanager
-def _decompressed(file: IO[bytes]) -> Iterator[IO[bytes] | gzip.GzipFile]:
+def unpacked(path: Path) -> Path:
+    """Unpacks an archive into the cache, if its images are not there yet.
+
+    Only images come out; of other files, which `LabelledImages.left_out` names, an empty one. What is no
+    regular file (a link, a device) is left out, as are hidden ones and those that lead out of the archive. Of
+    several members of one path the first is taken.
+
+    Args:
+        path: A .tgz, .tar.gz or .tar.
+
+    Returns:
+        The folder of the images; within those that hold nothing but one folder of folders.
+
+    Raises:
+        DatasetError: If the archive cannot be read, is cut off or damaged, or unpacks to more than photos do;
+            if the cache cannot be written.
+    """
+    with _open_file(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        folder = cache_folder() / "datasets" / digest[:32]
+        if not folder.is_dir():
+            file.seek(0)
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                # So what has the folder's name is whole, however the process that unpacked it ended.
+                with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as part:
+                    _unpack(file, path.name, Path(part) / "images")
+                    (Path(part) / "images").rename(folder)
+            except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+                raise DatasetError(
+                    f"{_quoted(path.name)} is cut off, damaged or no tar archive; copy or download it again."
+                ) from error
+            except OSError as error:
+                if not folder.is_dir():  # Else another process was quicker.
+                    raise DatasetError(
+                        f"{_quoted(path.name)} cannot be unpacked into {_quoted(folder.parent)} "
+                        f"({error.strerror or 'input/output error'}); make room there, or set XFV_CACHE to "
+                        "another folder."
+                    ) from error
+    while True:
+        folders, files = _contents(folder)
+        if len(folders) != 1 or any(map(_is_called_as_photo, files)) or not _contents(folder / folders[0])[0]:
+            return folder
+        folder /= folders[0]
+
+
+def _unpack(file: IO[bytes], name: str, folder: Path) -> None:
+    folder.mkdir(mode=0o700)  # They are faces.
+    left = max(os.fstat(file.fileno()).st_size * _LARGEST_GROWTH, _GROWTH_ALLOWED)
     compressed = file.read(len(_GZIP_MARK)) == _GZIP_MARK
     file.seek(0)
-    if not compressed:
-        yield file
-        return
-    with gzip.open(file) as content:
-        yield content
+    with (
+        # Not tarfile's own gzip stream: that takes a file which was cut off for one that ends there.
+        gzip.open(file) if compressed else nullcontext(file) as content,
+        tarfile.open(fileobj=content, mode="r|") as archive,
+    ):
+        for member in archive:
+            key = str(PurePosixPath(member.name))
+            left -= tarfile.BLOCKSIZE + member.size
+            if left < 0:
+                raise DatasetError(f"{_quoted(name)} unpacks to far more than it holds, which photos do not.")
+            if not member.isreg() or "/." in f"/{key}":
+                continue
+            target = folder / tarfile.data_filter(member, str(folder)).name
+            is_photo = _is_called_as_photo(key)
+            if target.exists() or not (is_photo or _is_left_out(key)):
+                continue
+            if member.size > MAX_FILE_BYTES and is_photo:
+                raise DatasetError(f"{_quoted(name)} is no set of photos: {_too_large(key)}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as image:
+                if is_photo and (packed := archive.extractfile(member)) is not None:
+                    shutil.copyfileobj(packed, image)
 
 
 def _read_bytes(path: Path, name: str, at_most: int | None = None) -> bytes:
@@ -1273,10 +1255,6 @@ def _read_text(path: Path) -> str:
         return _read_bytes(path, path.name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{_quoted(path.name)} is no text in UTF-8; save it as UTF-8.") from error
-
-
-def _member_key(member: tarfile.TarInfo) -> str:
-    return str(PurePosixPath(member.name))
 
 
 # Messages

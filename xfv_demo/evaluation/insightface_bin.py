@@ -1,13 +1,15 @@
 """The pickled pair lists of insightface's .bin files, read without running anything that they bring.
 
-A pickle is a program. `PairListReader` follows those few instructions that build lists of images and labels,
-and refuses all others; nothing that a file names is imported or called.
+A pickle is a program, and Python's unpickler runs it. Here it gets to see only files of those few
+instructions that build lists of images and labels, and whatever name a file calls for is answered from the
+constructors below: nothing that it names is imported or called.
 """
 
+import io
+import pickle
 import pickletools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -17,35 +19,20 @@ from xfv_demo.errors import DatasetError, printable
 
 Booleans = NDArray[np.bool_]
 
+# No others are let through to the unpickler. Without dictionaries and calls of classes, BUILD can but call
+# the `__setstate__` of the two records below; without EXT1, 2 and 4, no name is had past `find_class`.
+_OPCODES = frozenset({
+    "PROTO", "FRAME", "STOP", "MARK", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE1", "TUPLE2",
+    "TUPLE3", "TUPLE", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT", "BININT1", "BININT2", "LONG1",
+    "BINSTRING", "SHORT_BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES",
+    "BINBYTES", "BINBYTES8", "BYTEARRAY8", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
+})  # fmt: skip
 
-class _Global(Enum):
-    """What the pickle of a pair list has reason to name. Each stands for itself: nothing is looked up."""
-
-    ENCODE = auto()
-    BYTES = auto()
-    NDARRAY = auto()
-    DTYPE = auto()
-    RECONSTRUCT = auto()
-    SCALAR = auto()
-    FROMBUFFER = auto()
-
-
-# Module and name as pickles have them: of Python 2 and 3, of NumPy 1 and 2.
-_GLOBALS = {
-    "_codecs encode": _Global.ENCODE,
-    "__builtin__ bytes": _Global.BYTES,
-    "__builtin__ bytearray": _Global.BYTES,
-    "builtins bytes": _Global.BYTES,
-    "builtins bytearray": _Global.BYTES,
-    "numpy ndarray": _Global.NDARRAY,
-    "numpy dtype": _Global.DTYPE,
-    "numpy.core.multiarray _reconstruct": _Global.RECONSTRUCT,
-    "numpy._core.multiarray _reconstruct": _Global.RECONSTRUCT,
-    "numpy.core.multiarray scalar": _Global.SCALAR,
-    "numpy._core.multiarray scalar": _Global.SCALAR,
-    "numpy.core.numeric _frombuffer": _Global.FROMBUFFER,
-    "numpy._core.numeric _frombuffer": _Global.FROMBUFFER,
-}
+# An image takes some forty instructions at most, and no face's file is as small as 640 bytes. The floor lets
+# small files be; together they bound what a file that is all instructions can make of its size.
+_INSTRUCTIONS_AT_LEAST = 1_000_000
+_BYTES_PER_INSTRUCTION = 16
 
 # NumPy's types as files name them, and as they are read.
 _IMAGE_TYPES = {"u1": "u1"}
@@ -56,21 +43,46 @@ _MOST_AXES = 64  # As NumPy has it.
 _LATIN = ("latin1", "latin-1")
 _LONGEST_WORD = 16  # Longer than any name of a type, a byte order or an encoding that is known here.
 
-_STRING_CODES = frozenset({"BINSTRING", "SHORT_BINSTRING"})
-_BYTES_CODES = frozenset({"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"})
-_PLAIN_CODES = frozenset(
-    {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "INT", "BININT", "BININT1", "BININT2", "LONG1"}
-)
-_CONSTANT_CODES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_PUT_CODES = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
-_GET_CODES = frozenset({"GET", "BINGET", "LONG_BINGET"})
-
-# An image takes some forty instructions at most, and no face's file is as small as 640 bytes. The floor lets
-# small files be; together they bound what a file that is all instructions can make of its size.
-_INSTRUCTIONS_AT_LEAST = 1_000_000
-_BYTES_PER_INSTRUCTION = 16
-
 _BIN_HINT = "Get the file anew, from a source that you trust."
+_OTHER_VALUES = "calls for other values than bytes and arrays of plain numbers; nothing was run"
+
+
+class _RefusedError(Exception):
+    """What a file does that no pair list has reason to, to be said after the file's name."""
+
+
+class _Bytes:
+    """Stands for the calls that bytes are saved as, of bytes, bytearray and encode.
+
+    Args:
+        budget: How many bytes may be copied. What is kept once could be asked for again and again.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+
+    def __call__(self, *arguments: object) -> bytes:
+        match arguments:
+            case ():
+                return b""
+            case (bytes() as content,):
+                return content
+            case (str() as text, encoding) if _word(encoding) in _LATIN:
+                self._spend(len(text))
+                return text.encode("latin-1")
+        raise _RefusedError(_OTHER_VALUES)
+
+    def of(self, content: bytes | bytearray) -> bytes:
+        """What can be changed, as what cannot."""
+        if isinstance(content, bytes):
+            return content
+        self._spend(len(content))
+        return bytes(content)
+
+    def _spend(self, count: int) -> None:
+        self._budget -= count
+        if self._budget < 0:
+            raise _RefusedError("makes more bytes than it holds")
 
 
 @dataclass(eq=False)
@@ -80,6 +92,13 @@ class _NumpyType:
     code: str
     order: str = "|"
 
+    def __setstate__(self, state: object) -> None:
+        match state:
+            case (_, order, None, None, None, *_) if (known := _word(order)) in ("|", "<", ">"):
+                self.order = known
+            case _:
+                raise _RefusedError(_OTHER_VALUES)
+
 
 @dataclass(eq=False)
 class _NumpyArray:
@@ -87,7 +106,14 @@ class _NumpyArray:
 
     type: _NumpyType | None = None
     shape: tuple[object, ...] = ()
-    content: bytes = b""
+    content: bytes | bytearray = b""
+
+    def __setstate__(self, state: object) -> None:
+        match state:
+            case (_, tuple() as shape, _NumpyType() as numpy_type, _, bytes() | bytearray() as content):
+                self.shape, self.type, self.content = shape, numpy_type, content
+            case _:
+                raise _RefusedError(_OTHER_VALUES)
 
     def numbers(self, types: Mapping[str, str]) -> NDArray[Any] | None:
         """Its numbers, (N,); None if it is of another type, has several axes, or its parts do not fit.
@@ -104,30 +130,70 @@ class _NumpyArray:
         return np.frombuffer(self.content, dtype)
 
 
-class PairListReader:
-    """A machine for pickles that knows lists, tuples, bytes, text, whole numbers and NumPy's plain arrays.
+# Functions, not the records' classes: BUILD would call a class's own `__setstate__`, too.
+def _dtype(code: object, *_: object) -> _NumpyType:
+    if (known := _word(code)) not in _LABEL_TYPES:
+        raise _RefusedError(_OTHER_VALUES)
+    return _NumpyType(known)
 
-    The instructions are those of `pickletools`; an instruction that is not handled here ends the reading.
-    NumPy's arrays and types are records of what the file says of them. Memory is bounded by the file's size:
-    by the number of instructions, by `pickletools` never reading beyond the file, and by `_budget`.
+
+def _reconstruct(kind: object, *_: object) -> _NumpyArray:
+    if kind is not _NDARRAY:
+        raise _RefusedError(_OTHER_VALUES)
+    return _NumpyArray()
+
+
+def _scalar(numpy_type: object, content: object) -> _NumpyArray:
+    return _frombuffer(content, numpy_type, (), None)
+
+
+def _frombuffer(content: object, numpy_type: object, shape: object, _: object) -> _NumpyArray:
+    array = _NumpyArray()
+    array.__setstate__((1, shape, numpy_type, False, content))
+    return array
+
+
+_NDARRAY = object()  # Stands for the class, which is named but never called.
+
+
+class PairListReader(pickle.Unpickler):
+    """Reads one pickle of images and labels.
+
+    Memory is bounded by the file's size: by the number of instructions, none of which says more bytes than
+    the file holds or a place in the memo beyond those that can be filled, and by `_Bytes`.
 
     Args:
+        data: The file's bytes.
         label: The file's name as messages have it.
     """
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._stack: list[object] = []
-        self._below: list[list[object]] = []  # What lies under each mark.
-        self._memo: dict[int, object] = {}
-        # Bytes that may yet be made out of text. Text that is kept once could be asked for again and again.
-        self._budget = 0
+    def __init__(self, data: bytes, label: str) -> None:
+        super().__init__(io.BytesIO(data), encoding="bytes")  # Python 2's str
+        self._data, self._label, self._bytes = data, label, _Bytes(len(data))
+        # Module and name as pickles have them: of Python 2 and 3, of NumPy 1 and 2.
+        self._known = {
+            ("_codecs", "encode"): self._bytes,
+            ("numpy", "ndarray"): _NDARRAY,
+            ("numpy", "dtype"): _dtype,
+        }
+        for builtins in ("__builtin__", "builtins"):
+            self._known |= {(builtins, name): self._bytes for name in ("bytes", "bytearray")}
+        for core in ("numpy.core", "numpy._core"):
+            self._known |= {
+                (f"{core}.multiarray", "_reconstruct"): _reconstruct,
+                (f"{core}.multiarray", "scalar"): _scalar,
+                (f"{core}.numeric", "_frombuffer"): _frombuffer,
+            }
 
-    def read(self, data: bytes) -> tuple[list[bytes], Booleans]:
+    def find_class(self, module: str, name: str) -> object:
+        """What stands for a name; refuses all that a pair list has no reason to ask for."""
+        if (module, name) not in self._known:
+            asked = printable(f"{module}.{name}")
+            raise _RefusedError(f'asks for "{asked}", which lists of images do not need; it was not run')
+        return self._known[module, name]
+
+    def read(self) -> tuple[list[bytes], Booleans]:
         """Reads the two lists.
-
-        Args:
-            data: The file's bytes.
 
         Returns:
             The (2 P,) images' bytes and the (P,) bool labels.
@@ -135,172 +201,58 @@ class PairListReader:
         Raises:
             DatasetError: If the file does not hold them, or asks for more than they need.
         """
-        match self._run(data):
+        try:
+            self._check()
+            return self._lists(self.load())
+        except DatasetError:
+            raise
+        except _RefusedError as error:
+            raise DatasetError(f"{self._label} {error}. {_BIN_HINT}") from error
+        except Exception as error:  # Whatever the unpickler makes of instructions that do not fit.
+            raise DatasetError(
+                f"{self._label} is cut off or damaged, or no insightface .bin. {_BIN_HINT}"
+            ) from error
+
+    def _check(self) -> None:
+        """Refuses what the unpickler shall not see; also, by `genops`, lengths beyond the file's end."""
+        most = _INSTRUCTIONS_AT_LEAST + len(self._data) // _BYTES_PER_INSTRUCTION
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(self._data), 1):
+            if opcode.name not in _OPCODES:
+                raise _RefusedError(
+                    f"holds the pickle instruction {opcode.name}, which lists of images do not need; it was "
+                    "not followed"
+                )
+            # Python's unpickler makes a table of as many places as the highest number says.
+            if count > most or (opcode.name == "LONG_BINPUT" and (argument or 0) > count):
+                raise _RefusedError("holds more instructions than images")
+
+    def _lists(self, found: object) -> tuple[list[bytes], Booleans]:
+        match found:
             case [list() | tuple() as images, list() | tuple() | _NumpyArray() as labels]:
                 pass
             case _:
-                raise DatasetError(f"{self._label} holds no lists of images and labels. {_BIN_HINT}")
-        genuine = self._labels(labels)
-        if len(images) != 2 * genuine.size:
+                raise _RefusedError("holds no lists of images and labels")
+        if isinstance(labels, _NumpyArray):
+            numbers = labels.numbers(_LABEL_TYPES)
+        else:
+            numbers = np.array([_truth(label) for label in labels], dtype=np.int64)
+        if numbers is None or not np.isin(numbers, (0, 1)).all():
+            raise _RefusedError("holds labels that are neither true nor false")
+        if len(images) != 2 * numbers.size:
             raise DatasetError(
-                f"{self._label} holds {len(images)} images for {genuine.size} labels; each needs two images."
+                f"{self._label} holds {len(images)} images for {numbers.size} labels; each needs two images."
             )
-        return [self._image(value, number) for number, value in enumerate(images)], genuine
-
-    def _run(self, data: bytes) -> object:
-        steps = _INSTRUCTIONS_AT_LEAST + len(data) // _BYTES_PER_INSTRUCTION
-        self._budget = len(data)
-        try:
-            for opcode, argument, _ in pickletools.genops(data):
-                steps -= 1
-                if steps < 0:
-                    raise DatasetError(f"{self._label} holds more instructions than images. {_BIN_HINT}")
-                if opcode.name == "STOP":
-                    return self._stack.pop()
-                self._follow(opcode.name, argument)
-        # ValueError from pickletools, for an unknown code or what is cut off; the others from an empty stack
-        # or memo.
-        except (ValueError, IndexError, KeyError) as error:
-            raise self._damaged() from error
-        raise self._damaged()
-
-    def _follow(self, code: str, argument: object) -> None:
-        push = self._stack.append
-        match code:
-            case "PROTO" | "FRAME":
-                pass
-            case "MARK":
-                self._below.append(self._stack)
-                self._stack = []
-            case "EMPTY_LIST":
-                push([])
-            case "APPEND":
-                value = self._stack.pop()
-                self._extend([value])
-            case "APPENDS":
-                self._extend(self._since_mark())
-            case "EMPTY_TUPLE":
-                push(())
-            case "TUPLE1":
-                push((self._stack.pop(),))
-            case "TUPLE2":
-                second, first = self._stack.pop(), self._stack.pop()
-                push((first, second))
-            case "TUPLE3":
-                third, second, first = self._stack.pop(), self._stack.pop(), self._stack.pop()
-                push((first, second, third))
-            case "TUPLE":
-                values = self._since_mark()
-                self._stack.append(tuple(values))  # Not push, which is of the stack above the mark.
-            case "MEMOIZE":
-                self._memo[len(self._memo)] = self._stack[-1]
-            case "GLOBAL":
-                push(self._global(argument))
-            case "STACK_GLOBAL":
-                name, module = self._stack.pop(), self._stack.pop()
-                if not isinstance(name, str) or not isinstance(module, str):
-                    raise self._damaged()
-                push(self._global(f"{module} {name}"))
-            case "REDUCE":
-                arguments, function = self._stack.pop(), self._stack.pop()
-                push(self._made(function, arguments))
-            case "BUILD":
-                state = self._stack.pop()
-                self._set_state(self._stack[-1], state)
-            case _ if code in _CONSTANT_CODES:
-                push(_CONSTANT_CODES[code])
-            case _ if code in _PLAIN_CODES:
-                push(argument)
-            case _ if code in _BYTES_CODES and isinstance(argument, bytes | bytearray):
-                push(bytes(argument))
-            case _ if code in _STRING_CODES and isinstance(argument, str):
-                push(argument.encode("latin-1"))  # Python 2's str, which pickletools shows as text
-            case _ if code in _PUT_CODES and isinstance(argument, int):
-                self._memo[argument] = self._stack[-1]
-            case _ if code in _GET_CODES and isinstance(argument, int):
-                push(self._memo[argument])
-            case _:
-                raise DatasetError(
-                    f"{self._label} holds the pickle instruction {code}, which lists of images do not need; "
-                    f"it was not followed. {_BIN_HINT}"
-                )
-
-    def _since_mark(self) -> list[object]:
-        values, self._stack = self._stack, self._below.pop()
-        return values
-
-    def _extend(self, values: list[object]) -> None:
-        target = self._stack[-1]
-        if not isinstance(target, list):
-            raise self._damaged()
-        target.extend(values)
-
-    def _global(self, name: object) -> _Global:
-        if isinstance(name, str) and name in _GLOBALS:
-            return _GLOBALS[name]
-        asked = f'"{printable(str(name).replace(" ", "."))}"'
-        raise DatasetError(
-            f"{self._label} asks for {asked}, which lists of images do not need; it was not run. {_BIN_HINT}"
-        )
-
-    def _made(self, function: object, arguments: object) -> object:
-        """What a call stands for; only the calls that bytes and plain arrays are saved as."""
-        match function, arguments:
-            case _Global.BYTES, ():
-                return b""
-            case _Global.BYTES, (bytes() as content,):
-                return content
-            case ((_Global.BYTES | _Global.ENCODE), (str() as text, encoding)) if _word(encoding) in _LATIN:
-                self._budget -= len(text)
-                if self._budget < 0:
-                    raise DatasetError(f"{self._label} makes more bytes than it holds. {_BIN_HINT}")
-                return text.encode("latin-1")
-            case _Global.DTYPE, (code, *_) if (known := _word(code)) in _LABEL_TYPES:
-                return _NumpyType(known)
-            case _Global.RECONSTRUCT, (_Global.NDARRAY, *_):
-                return _NumpyArray()
-            case _Global.SCALAR, (_NumpyType() as numpy_type, bytes() as content):
-                return _NumpyArray(numpy_type, (), content)
-            case _Global.FROMBUFFER, (bytes() as content, _NumpyType() as numpy_type, tuple() as shape, _):
-                return _NumpyArray(numpy_type, shape, content)
-        raise DatasetError(
-            f"{self._label} calls for other values than bytes and arrays of plain numbers; nothing was run. "
-            f"{_BIN_HINT}"
-        )
-
-    def _set_state(self, target: object, state: object) -> None:
-        match target, state:
-            case _NumpyType(), (_, order, None, None, None, *_) if (known := _word(order)) in ("|", "<", ">"):
-                target.order = known
-            case _NumpyArray(), (_, tuple() as shape, _NumpyType() as numpy_type, _, bytes() as content):
-                target.shape, target.type, target.content = shape, numpy_type, content
-            case _:
-                raise DatasetError(
-                    f"{self._label} sets the state of other values than arrays of plain numbers; nothing was "
-                    f"run. {_BIN_HINT}"
-                )
+        return [self._image(value, number) for number, value in enumerate(images)], np.asarray(numbers == 1)
 
     def _image(self, value: object, number: int) -> bytes:
-        if isinstance(value, bytes):
-            return value
+        if isinstance(value, bytes | bytearray):
+            return self._bytes.of(value)
         if isinstance(value, _NumpyArray) and value.numbers(_IMAGE_TYPES) is not None:
-            return value.content
+            return self._bytes.of(value.content)
         raise DatasetError(
             f"{self._label}: image {number} is not the bytes of an image file; other values, as an array of "
             "pixels, are not read."
         )
-
-    def _labels(self, labels: Sequence[object] | _NumpyArray) -> Booleans:
-        if isinstance(labels, _NumpyArray):
-            numbers = labels.numbers(_LABEL_TYPES)
-        else:
-            numbers = np.array([_label(label) for label in labels], dtype=np.int64)
-        if numbers is None or not np.isin(numbers, (0, 1)).all():
-            raise DatasetError(f"{self._label} holds labels that are neither true nor false. {_BIN_HINT}")
-        return np.asarray(numbers == 1)
-
-    def _damaged(self) -> DatasetError:
-        return DatasetError(f"{self._label} is cut off or damaged, or no insightface .bin. {_BIN_HINT}")
 
 
 def _word(value: object) -> str:
@@ -310,9 +262,9 @@ def _word(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _label(value: object) -> int:
+def _truth(label: object) -> int:
     """0 or 1, as a number, a boolean, or NumPy's scalar of them; -1 if it is none of these."""
-    if isinstance(value, _NumpyArray):
-        numbers = value.numbers(_LABEL_TYPES)
-        value = int(numbers[0]) if numbers is not None and numbers.size == 1 else None
-    return value if isinstance(value, int) and value in (0, 1) else -1
+    if isinstance(label, _NumpyArray):
+        numbers = label.numbers(_LABEL_TYPES)
+        label = int(numbers[0]) if numbers is not None and numbers.size == 1 else None
+    return label if isinstance(label, int) and label in (0, 1) else -1
