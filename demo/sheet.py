@@ -17,8 +17,8 @@ from demo.service import dataset_name
 from demo.sessions import LETTERS, Asked, Letter, Look
 from xfv_demo.assets import assets_folder
 from xfv_demo.calibration import Calibration
-from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.evaluation.metrics import is_same, largest_rate, wilson_interval
+from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import View
 from xfv_demo.explaining import DEFAULT_METHODS, MethodResult, view_summary
 from xfv_demo.regions import (
