@@ -5,16 +5,20 @@ all that comes from a file is escaped, and a file that is not as it should be co
 """
 
 import html
+import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.optimize
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from demo.service import dataset_name
 from xfv_demo.assets import assets_folder
@@ -27,14 +31,20 @@ RESULTS = assets_folder() / "results"
 _FORMAT = ("xfv-demo explanation benchmark", 1)
 _COMMAND = "python -m xfv_demo evaluate patch-lfw --data LFW_FOLDER --out assets/results"
 
-# The plot's height, and the widths that it may have, in pixels. It is laid out for each range, of which
-# style.css shows the one that fits. Names beside the dots have room in the last; in the others their numbers
-# must do.
-_HEIGHT = 380
-_WIDTHS = {"phone": (240, 420), "tablet": (415, 660), "wide": (650, 1300)}
-_RADIUS = 10
-# Of a line of names; and of a letter, rather too much.
-_LINE, _LETTER = 17, 8.6
+# The layouts of the plot, of which style.css shows the one that fits: width and height in pixels.
+_SIZES = {"wide": (860, 400), "narrow": (320, 360)}
+_DOT = 16
+# Matplotlib knows no variables of style sheets: what these stand for is put into what it wrote.
+_COLOURS = {
+    "ink": "#000001",
+    "quiet": "#000002",
+    "line-soft": "#000003",
+    "genuine": "#000004",
+    "card": "#000005",
+}
+_INK, _QUIET, _LINE, _GENUINE, _CARD = _COLOURS.values()
+# What it would write of itself and of the time.
+_METADATA = ("Creator", "Date", "Format", "Type")
 
 _NBSP, _DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 _LOWER = '<span role="img" aria-label="lower is better">\N{DOWNWARDS ARROW}</span>'
@@ -178,9 +188,10 @@ def _contenders(report: Report) -> list[_Contender]:
     for number, one in enumerate(report["contenders"], 1):
         area = one["common"]["replacement"]
         low, high = area["interval"]["low"], area["interval"]["high"]
-        contenders.append(
-            _Contender(number, one["key"], one["title"], one["seconds"], area["value"], low, high)
-        )
+        seconds = one["seconds"]
+        if not 0 <= area["value"] <= 1 or (seconds is not None and not 0 < seconds < math.inf):
+            raise ValueError("an area is from 0 to 1, and a map takes some time")
+        contenders.append(_Contender(number, one["key"], one["title"], seconds, area["value"], low, high))
     return contenders
 
 
@@ -257,350 +268,97 @@ def _how_many(methods: Sequence[bool]) -> str:
 # Quality and cost -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Box:
-    """A rectangle in the plot, whose width is not known until it is shown.
-
-    Attributes:
-        at: Where its anchor is, as a share of the plot's width.
-        left: From there, in pixels.
-        right: Likewise.
-        top: From the plot's top, in pixels.
-        bottom: Likewise.
-    """
-
-    at: float
-    left: float
-    right: float
-    top: float
-    bottom: float
-
-    def overlaps(self, other: "_Box", widths: tuple[int, int]) -> bool:
-        """Whether the two overlap at some width of a range.
-
-        They do not where one is left of the other at both of its ends.
-        """
-        if self.bottom <= other.top or other.bottom <= self.top:
-            return False
-        apart = [(other.at - self.at) * width for width in widths]
-        is_left = all(self.right <= gap + other.left for gap in apart)
-        is_right = all(gap + other.right <= self.left for gap in apart)
-        return not is_left and not is_right
-
-    def is_inside(self, widths: tuple[int, int]) -> bool:
-        """Whether it is in the plot at every width of a range."""
-        across = all(
-            self.at * width + self.left >= 0 and self.at * width + self.right <= width for width in widths
-        )
-        return across and self.top >= 0 and self.bottom <= _HEIGHT
-
-
-@dataclass(frozen=True)
-class _Marker:
-    """A method's dot and the line of its interval.
-
-    Attributes:
-        of: The method.
-        at: Where its seconds are, as a share of the plot's width.
-        aside: How far it stands from there so that all can be seen, in pixels.
-        y: The dot's centre, from the plot's top, in pixels.
-        top: The interval's upper end.
-        bottom: Its lower end.
-    """
-
-    of: _Contender
-    at: float
-    aside: float
-    y: float
-    top: float
-    bottom: float
-
-    @property
-    def dot(self) -> _Box:
-        """The dot's place, with a little room."""
-        reach = _RADIUS + 1
-        return _Box(self.at, self.aside - reach, self.aside + reach, self.y - reach, self.y + reach)
-
-    @property
-    def line(self) -> _Box:
-        """The interval's, likewise."""
-        return _Box(self.at, self.aside - 3, self.aside + 3, self.top, self.bottom)
-
-
-@dataclass(frozen=True)
-class _Name:
-    """A name in the plot.
-
-    Attributes:
-        words: Not escaped.
-        anchor: "start", "middle" or "end" of the words is at `x`.
-        x: From the box's anchor, in pixels.
-        box: Where it is.
-        penalty: How badly it is placed there, whatever else there is.
-    """
-
-    words: str
-    anchor: str
-    x: float
-    box: _Box
-    penalty: float
-
-    @classmethod
-    def at(cls, words: str, at: float, anchor: str, x: float, y: float, penalty: float) -> "_Name":
-        """One around the height `y`."""
-        width = _LETTER * len(words)
-        left = {"start": x, "middle": x - width / 2, "end": x - width}[anchor]
-        return cls(words, anchor, x, _Box(at, left, left + width, y - _LINE / 2, y + _LINE / 2), penalty)
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """What a place in the plot means.
-
-    Attributes:
-        areas: Ticks, from the lowest area to the highest.
-        seconds: Ticks, from the left end to the right one.
-    """
-
-    areas: Sequence[float]
-    seconds: Sequence[float]
-
-    @classmethod
-    def of(cls, contenders: Sequence[_Contender]) -> "_Axes":
-        """Those that hold all of a report."""
-        areas, seconds = [one.area for one in contenders], []
-        for one in contenders:
-            if one.seconds is not None:
-                seconds.append(one.seconds)
-                areas += [one.low, one.high]
-        return cls(_area_ticks(min(areas), max(areas)), _seconds_ticks(min(seconds), max(seconds)))
-
-    def y(self, area: float) -> float:
-        """In pixels from the top."""
-        low, high = self.areas[0], self.areas[-1]
-        return _HEIGHT * (high - area) / (high - low)
-
-    def at(self, seconds: float) -> float:
-        """As a share of the width."""
-        first, last = self.seconds[0], self.seconds[-1]
-        return math.log(seconds / first) / math.log(last / first)
-
-
-def _area_ticks(low: float, high: float) -> list[float]:
-    if not 0 <= low <= high <= 1:
-        raise ValueError("an area is from 0 to 1")
-    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if high - low <= 6 * step)
-    first = math.floor(low / step)
-    return [step * count for count in range(first, max(math.ceil(high / step), first + 1) + 1)]
-
-
-def _seconds_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of each power of ten, so far that no dot lies on the plot's edge."""
-    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-    first = max(index for index, tick in enumerate(ticks) if 1.5 * tick <= low)
-    last = min(index for index, tick in enumerate(ticks) if tick >= 1.5 * high)
-    return ticks[first : last + 1]
-
-
-def _markers(contenders: Sequence[_Contender], axes: _Axes, widths: tuple[int, int]) -> list[_Marker]:
-    """Each method's, moved aside where dots, or lines of intervals, would hide one another.
-
-    As little as can be, in all: a linear programme. From left to right the order is that of the seconds, so
-    that dots which are apart at the least width are so at every other.
-    """
-    timed = [(one.seconds, one.area, one.number, one) for one in contenders if one.seconds is not None]
-    markers = [
-        _Marker(one, axes.at(seconds), 0, axes.y(area), axes.y(one.high), axes.y(one.low))
-        for seconds, area, _, one in sorted(timed)
-    ]
-    count, width = len(markers), widths[0]
-    each, between, room, costs = np.eye(count), [], [], []
-    for (first, one), (second, other) in itertools.combinations(enumerate(markers), 2):
-        for a, b, cost in ((one.dot, other.dot, 1000), (one.line, other.line, 2)):
-            if a.top < b.bottom and b.top < a.bottom:
-                between.append(each[second] - each[first])
-                room.append(a.right - b.left - (other.at - one.at) * width)
-                costs.append(cost)
-    # The unknowns: by how much each is moved; that without its sign; and by how much two are still too near.
-    pairs = len(costs)
-    zeros, near = np.zeros((count, pairs)), np.eye(pairs)
-    solved = scipy.optimize.linprog(
-        [*[0] * count, *[1] * count, *costs],
-        A_ub=np.block(
-            [
-                [each, -each, zeros],
-                [-each, -each, zeros],
-                [-np.reshape(between, (pairs, count)), zeros.T, -near],
-            ]
-        ),
-        b_ub=[*[0] * 2 * count, *(-one for one in room)],
-        bounds=[
-            *((-one.at * width - one.dot.left, (1 - one.at) * width - one.dot.right) for one in markers),
-            *[(0, None)] * (count + pairs),
-        ],
-    )
-    return [
-        replace(one, aside=round(float(aside), 1))
-        for one, aside in zip(markers, solved.x[:count], strict=True)
-    ]
-
-
-def _name_in_place(
-    choices: Sequence[_Name], taken: Sequence[_Box], lines: Sequence[_Box], widths: tuple[int, int]
-) -> _Name | None:
-    """The best of the places that a name may have; None where all are taken.
-
-    Args:
-        choices: They.
-        taken: What it must not overlap.
-        lines: What it had better not lie on.
-        widths: At which widths of the plot.
-    """
-    free = [
-        choice
-        for choice in choices
-        if choice.box.is_inside(widths) and not any(choice.box.overlaps(other, widths) for other in taken)
-    ]
-    return min(
-        free,
-        key=lambda choice: choice.penalty + sum(choice.box.overlaps(line, widths) for line in lines),
-        default=None,
-    )
-
-
-def _baseline_names(
-    baselines: Sequence[_Contender], markers: Sequence[_Marker], axes: _Axes, widths: tuple[int, int]
-) -> list[_Name]:
-    """The baselines' names along their lines."""
-    taken, lines = [marker.dot for marker in markers], [marker.line for marker in markers]
-    placed = []
-    for one in baselines:
-        ends = ((1.0, "end"), (0.0, "start"), (0.5, "middle"))
-        choices = [
-            _Name.at(one.title, at, anchor, 0, axes.y(one.area) + side * (_LINE / 2 + 1), penalty)
-            for penalty, (at, anchor) in enumerate(ends)
-            for side in (-1, 1)
-        ]
-        # A line without its name would mean nothing.
-        name = _name_in_place(choices, taken, lines, widths) or choices[0]
-        placed.append(name)
-        taken.append(name.box)
-    return placed
-
-
-def _method_names(
-    markers: Sequence[_Marker], taken: Sequence[_Box], lines: Sequence[_Box], widths: tuple[int, int]
-) -> list[_Name]:
-    """The methods' names beside their dots or, where there is no room, further away with their number."""
-    taken = [*taken, *(marker.dot for marker in markers)]
-    lines = [*lines, *(marker.line for marker in markers)]
-    placed = []
-    for marker in sorted(markers, key=lambda marker: marker.of.number):
-        title, numbered = marker.of.title, f"{marker.of.number} {marker.of.title}"
-        choices = []
-        for side, anchor in ((1, "start"), (-1, "end")):
-            x = marker.aside + side * (_RADIUS + 5)
-            choices.append(_Name.at(title, marker.at, anchor, x, marker.y, 0))
-            choices += [
-                _Name.at(numbered, marker.at, anchor, x + side * off, marker.y + up, 1 + (abs(up) + off) / 30)
-                for off, up in itertools.product((0, 24, 48, 72), range(-108, 109, 18))
-            ]
-        choices += [
-            _Name.at(numbered, marker.at, "middle", marker.aside, y, 1)
-            for y in (marker.top - _LINE / 2, marker.bottom + _LINE / 2)
-        ]
-        if name := _name_in_place(choices, taken, lines, widths):
-            placed.append(name)
-            taken.append(name.box)
-    return placed
-
-
 def _tradeoff_html(contenders: Sequence[_Contender]) -> str:
-    """Area over seconds, every method a dot and every baseline a line.
-
-    The drawing has no size of its own: across, places are shares of its width and lengths are pixels, so that
-    words and dots are as large on a phone as on a wide screen.
-    """
-    axes = _Axes.of(contenders)
-    layouts = "".join(
-        f'<g class="{kind}">{_layout_svg(contenders, axes, widths, named=kind == "wide")}</g>'
-        for kind, widths in _WIDTHS.items()
+    """Area over seconds, every method a dot and every baseline a line, with a key to the numbers."""
+    gist = html.escape(_gist(contenders))
+    plots = "".join(
+        f'<div class="{kind}" role="img" aria-label="{gist}">{_plot_svg(contenders, *size)}</div>'
+        for kind, size in _SIZES.items()
+    )
+    key = "".join(f"<li>{one.label}</li>" for one in contenders)
+    baselines = "".join(
+        f" {one.number}: {html.escape(one.title)}." for one in contenders if one.seconds is None
     )
     return (
-        '<figure class="tradeoff"><p class="axis-name">area of replacement, lower is better</p>'
-        f'<svg width="100%" height="{_HEIGHT}" role="img" aria-label="{html.escape(_gist(contenders))}">'
-        f"{_grid_svg(axes)}{layouts}</svg>"
-        '<p class="axis-name across">seconds a pair, further left is quicker</p>'
-        f"<figcaption>Numbers as in the table. Upright lines: 95{_NBSP}% intervals. Broken lines: baselines, "
-        "which know nothing of the faces. Dots that would hide one another stand side by side.</figcaption>"
-        "</figure>"
+        f'<figure class="tradeoff">{plots}<ol>{key}</ol>'
+        "<figcaption>Lower is better, further left is quicker. Numbers as in the table. Upright lines: "
+        f"95{_NBSP}% intervals. Dots that would hide one another stand side by side. Broken lines: "
+        f"baselines, which know nothing of the faces.{baselines}</figcaption></figure>"
     )
 
 
-def _layout_svg(
-    contenders: Sequence[_Contender], axes: _Axes, widths: tuple[int, int], *, named: bool
-) -> str:
-    """All but the ticks, for a range of widths; the methods' names only where asked for."""
-    markers = _markers(contenders, axes, widths)
+@rc_context({"font.size": 12})
+def _plot_svg(contenders: Sequence[_Contender], width: int, height: int) -> str:
+    """The plot, laid out for a size in pixels, in the page's own colours and letters."""
+    methods = [(one.seconds, one) for one in contenders if one.seconds is not None]
+    seconds, drawn = [seconds for seconds, _ in methods], [one for _, one in methods]
     baselines = [one for one in contenders if one.seconds is None]
-    heights = [axes.y(one.area) for one in baselines]
-    names = _baseline_names(baselines, markers, axes, widths)
-    parts = [
-        f'<g class="baseline"><line x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>{_name_svg(name)}</g>'
-        for y, name in zip(heights, names, strict=True)
-    ]
-    for marker in markers:
-        x, top, bottom = marker.aside, marker.top, marker.bottom
-        line = f'<line x1="{x}" x2="{x}" y1="{top:.1f}" y2="{bottom:.1f}"/>'
-        parts.append(_moved(marker.at, "interval", line))
-    if named:
-        lines = [_Box(0, 0, widths[1], y - 1, y + 1) for y in heights]
-        parts += map(_name_svg, _method_names(markers, [name.box for name in names], lines, widths))
-    for marker in markers:
-        x, y = marker.aside, marker.y
-        dot = (
-            f"<title>{html.escape(_in_words(marker.of))}</title>"
-            f'<circle cx="{x}" cy="{y:.1f}" r="{_RADIUS}"/>'
-            f'<text x="{x}" y="{y:.1f}" dy="0.35em">{marker.of.number}</text>'
+    # A point of the figure is a pixel of the SVG.
+    figure = Figure(figsize=(width / 72, height / 72))
+    axes = figure.add_axes((44 / width, 42 / height, 1 - 68 / width, 1 - 70 / height))
+    axes.set(xscale="log", xlim=(min(seconds) / 1.7, max(seconds) * 1.7))
+    decades = math.log10(max(seconds) / min(seconds) * 1.7**2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if width / decades > 180 else (1,)))
+    areas = [area for one in drawn for area in (one.low, one.high)] + [one.area for one in baselines]
+    room = 0.05 * (max(areas) - min(areas)) or 0.05
+    axes.set_ylim(min(areas) - room, max(areas) + room)
+    axes.set_xlabel("seconds a pair", color=_INK)
+    axes.set_title("area of replacement", color=_INK, loc="left", fontsize="medium")
+    axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
+    axes.minorticks_off()
+    axes.tick_params(color=_LINE, labelcolor=_INK)
+    axes.grid(color=_LINE, linewidth=0.8)
+    axes.spines[:].set_color(_LINE)
+    for one in baselines:
+        axes.axhline(one.area, color=_QUIET, linewidth=1.5, linestyle=(0, (4, 3)))
+        right = axes.get_yaxis_transform()
+        axes.text(1.01, one.area, str(one.number), transform=right, va="center_baseline", color=_QUIET)
+    places = axes.transData.transform([(time, one.area) for time, one in methods])
+    pixel = figure.dpi / 72
+    across = _apart(places, axes.bbox.x0 + pixel * _DOT, axes.bbox.x1 - pixel * _DOT, pixel)
+    x = axes.transData.inverted().transform([(at, places[0][1]) for at in across])[:, 0]
+    for at, one in zip(x, drawn, strict=True):
+        axes.plot([at, at], [one.low, one.high], color=_GENUINE, linewidth=2)
+    for at, one in zip(x, drawn, strict=True):
+        axes.plot(at, one.area, "o", markersize=_DOT, color=_INK, markeredgecolor=_CARD, zorder=3)
+        number = axes.text(at, one.area, str(one.number), color=_CARD, fontsize=10, zorder=4)
+        number.set(ha="center", va="center_baseline")
+    written = io.StringIO()
+    # Letters as text; and names of parts that the other plot does not have.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": str(width)}):
+        figure.savefig(written, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+    # Its head has rules that would hold for the whole page; names that nothing refers to are in each plot.
+    _, first, drawing = written.getvalue().partition('<g id="figure_1">')
+    drawing = re.sub(r' id="[\w.]+_\d+"', "", first + drawing)
+    for name, colour in _COLOURS.items():
+        drawing = drawing.replace(colour, f"var(--{name})")
+    return f'<svg viewBox="0 0 {width} {height}">{drawing}'
+
+
+def _apart(places: Iterable[Sequence[float]], left: float, right: float, pixel: float) -> list[float]:
+    """Where dots and the lines of their intervals stand across the plot so that all can be seen.
+
+    Args:
+        places: Where their values put them, in the plot's own unit.
+        left: Where they may stand; a dot that finds no room keeps its place.
+        right: Likewise.
+        pixel: Of the page, in that unit.
+    """
+    placed: list[tuple[float, float]] = []
+    for x, y in places:
+        free = (
+            at
+            for step in np.arange(0, right - left, pixel)
+            for at in (x + step, x - step)
+            if left <= at <= right
+            # Dots beside one another; lines, where the dots are not, at least told apart.
+            and all(
+                abs(at - other) >= pixel * (_DOT + 1 if abs(y - height) < pixel * (_DOT + 1) else 4)
+                for other, height in placed
+            )
         )
-        parts.append(_moved(marker.at, "dot", dot))
-    return "".join(parts)
-
-
-def _moved(at: float, kind: str, drawn: str) -> str:
-    """Something drawn around a place across the plot."""
-    return f'<svg class="{kind}" x="{100 * at:.2f}%" overflow="visible">{drawn}</svg>'
-
-
-def _name_svg(name: _Name) -> str:
-    y = (name.box.top + name.box.bottom) / 2
-    words = (
-        f'<text x="{name.x:.1f}" y="{y:.1f}" dy="0.35em" text-anchor="{name.anchor}">'
-        f"{html.escape(name.words)}</text>"
-    )
-    return _moved(name.box.at, "name", words)
-
-
-def _grid_svg(axes: _Axes) -> str:
-    """Both axes' ticks; those between powers of ten may be left out where there is little room."""
-    parts = []
-    for area in axes.areas:
-        y = f"{axes.y(area):.1f}"
-        parts.append(
-            f'<line x1="0" x2="100%" y1="{y}" y2="{y}"/>'
-            f'<text x="-8" y="{y}" dy="0.35em" text-anchor="end">{area:.2f}</text>'
-        )
-    many = len(axes.seconds) > 7
-    for seconds in axes.seconds:
-        at = f"{100 * axes.at(seconds):.2f}%"
-        is_power = math.isclose(math.log10(seconds), round(math.log10(seconds)), abs_tol=1e-9)
-        kind = ' class="minor"' if many and not is_power else ""
-        parts.append(
-            f'<line x1="{at}" x2="{at}" y1="{_HEIGHT}" y2="{_HEIGHT + 5}"/>'
-            f'<text{kind} x="{at}" y="{_HEIGHT + 19}" text-anchor="middle">{seconds:g}</text>'
-        )
-    return f'<g class="grid">{"".join(parts)}</g>'
+        placed.append((next(free, x), y))
+    return [x for x, _ in placed]
 
 
 def _gist(contenders: Sequence[_Contender]) -> str:
