@@ -7,7 +7,6 @@ import os
 import random
 import re
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -82,7 +82,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.paths.append(self.path)
-        getattr(self, "answer" + self.path.replace("/", "_").replace("-", "_"))()
+        # A proxy is asked for whole addresses.
+        getattr(self, "answer" + urlsplit(self.path).path.replace("/", "_").replace("-", "_"))()
 
     def answer_good(self):
         self.start()
@@ -96,13 +97,9 @@ class Handler(BaseHTTPRequestHandler):
         self.start()
         self.wfile.write(GOOD[: SIZE // 2])
 
-    def answer_cut_unsized(self):
+    def answer_unsized(self):
         self.start(length=None)
-        self.wfile.write(GOOD[: SIZE // 2])
-
-    def answer_cut_chunked(self):
-        self.start(length=None, **{"Transfer-Encoding": "chunked"})
-        self.wfile.write(b"%x\r\n" % SIZE + GOOD[: SIZE // 2])
+        self.server.ended.wait(30)
 
     def answer_hang_up(self):
         self.close_connection = True
@@ -119,6 +116,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer_nonsense(self):
         self.start(length="many")
+
+    def answer_huge(self):
+        self.start(length=assets.MAX_DOWNLOAD_BYTES + 1)
+        self.server.ended.wait(30)
 
     def answer_stall_at_once(self):
         self.server.ended.wait(30)
@@ -140,11 +141,6 @@ class Handler(BaseHTTPRequestHandler):
         for offset in range(0, SIZE, step):
             self.wfile.write(GOOD[offset : offset + step])
             self.server.ended.wait(0.15)
-
-    def answer_endless(self):
-        self.start(length=None)
-        while not self.server.ended.is_set():
-            self.wfile.write(bytes(1 << 16))
 
     def answer_moved(self):
         self.start(status=302, length=0, Location="/good")
@@ -226,16 +222,13 @@ def fetch(server, path="good", body=GOOD, **options):
 
 
 def failed_fetch(server, path, cache, **options):
-    """The message of a fetch that fails, in bounded time and without a trace, and does not spoil the next."""
-    started = time.monotonic()
+    """The message of a fetch that fails, without a trace, and does not spoil the next."""
     with pytest.raises(DownloadError) as failure:
         fetch(server, path, **options)
-    assert time.monotonic() - started < 5
     assert left_in(cache) == []
     message = str(failure.value)
     assert "\n" not in message
-    assert message.startswith(f"{NAME} could not be fetched: ")
-    assert "127.0.0.1" not in message
+    assert message.startswith(f"{NAME} could not be fetched from 127.0.0.1: ")
     assert f"`python -m xfv_demo fetch {NAME}` again" in message
     assert f"demo/{FOLDER}" in message
     server.body = GOOD
@@ -293,13 +286,11 @@ def test_progress_goes_to_standard_error(server, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     assert NAME in err
-    assert "600" in err or "0.6" in err
+    assert "601k/601k" in err
 
 
 def test_a_slow_but_steady_download_is_waited_for(server):
-    started = time.monotonic()
     assert_whole(fetch(server, "slow", read_timeout=0.5))
-    assert time.monotonic() - started > 0.5
 
 
 def test_a_redirect_is_followed(server):
@@ -310,30 +301,17 @@ def test_a_redirect_is_followed(server):
 def test_a_proxy_is_asked_instead_of_the_server(server, monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name)
-    asked = []
-    monkeypatch.setattr(
-        assets.socket, "getaddrinfo", lambda host, port, **_: asked.append((host, port)) or [], raising=True
-    )
-    monkeypatch.setenv("http_proxy", "proxy.example:3128")
-    with pytest.raises(DownloadError):
-        assets.fetch_model(NAME, url="http://models.example/model.zip")
-    assert asked == [("proxy.example", 3128)]
+    monkeypatch.setenv("http_proxy", server.url(""))
+    assert_whole(assets.fetch_model(NAME, url="http://models.example/good", sha256=sha256_of(GOOD)))
+    assert server.paths == ["http://models.example/good"]
 
 
-def test_junk_in_the_archive_is_left_there(server):
+def test_what_lies_beside_the_model_in_the_archive_is_left_there(server):
     junk = {
         f"__MACOSX/{FOLDER}/._saved_model.pb": b"x",
-        f"{FOLDER}/.DS_Store": b"x",
-        f"{FOLDER}/variables/._variables.index": b"x",
         "README.md": b"x",
     }
     server.body = make_zip({f"{FOLDER}/{name}": data for name, data in CONTENT.items()} | junk, prefix="")
-    assert_whole(fetch(server, "given", body=server.body))
-
-
-def test_an_archive_with_backslashes_and_folder_entries_is_understood(server):
-    names = {f"{FOLDER}\\{name}".replace("/", "\\"): data for name, data in CONTENT.items()}
-    server.body = make_zip({f"{FOLDER}/": b"", f"{FOLDER}/variables/": b""} | names, prefix="")
     assert_whole(fetch(server, "given", body=server.body))
 
 
@@ -343,21 +321,18 @@ def test_an_archive_with_backslashes_and_folder_entries_is_understood(server):
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("cut", r"cut off after 0\.\d MB"),
-        (
-            "cut-unsized",
-            rf"the 0\.3 MB that came .* \(expected sha256 {sha256_of(GOOD)}, got [0-9a-f]{{64}}\)",
-        ),
-        ("cut-chunked", r"cut off"),
-        ("hang-up", r"cut off before any answer"),
+        ("cut", r"the connection was cut off"),
+        ("unsized", r"the server announces no bytes"),
+        ("huge", r"the server announces 1000000001 bytes, and a model has some, up to 1000 MB"),
+        ("nonsense", r"the server announces many bytes"),
+        ("hang-up", r"the connection was cut off"),
         ("missing", r"the server answered 404 Not Found"),
         ("failing", r"the server answered 500 Internal Server Error"),
-        ("wrong", rf"expected sha256 {sha256_of(GOOD)}, got {sha256_of(bytes(SIZE))}"),
-        ("nonsense", r"the server's answer makes no sense"),
+        ("wrong", rf"what came is another file .* sha256 {sha256_of(GOOD)}"),
         ("stall-at-once", r"stalled for 0\.4 s;"),
         ("stall-after-headers", r"stalled for 0\.4 s;"),
-        ("stall-in-body", r"stalled for 0\.4 s after 0\.\d MB"),
-        ("moved-away", r"no connection \(connection refused\)"),
+        ("stall-in-body", r"stalled for 0\.4 s;"),
+        ("moved-away", r"no connection;"),
         ("moved-in-a-circle", r"the request failed \(TooManyRedirects\)"),
     ],
 )
@@ -365,24 +340,6 @@ def test_a_failed_download_says_why_and_leaves_nothing(server, cache, path, expe
     message = failed_fetch(server, path, cache)
     assert re.search(expected, message), message
     assert "check the network" in message
-
-
-def test_a_short_body_that_urllib3_lets_pass_is_told_from_a_wrong_one(server, cache, monkeypatch):
-    """As urllib3 1.26 does, which older installations still carry."""
-    import urllib3
-
-    started = urllib3.HTTPResponse.__init__
-
-    def start(self, *args, **kwargs):
-        started(self, *args, **kwargs | {"enforce_content_length": False})
-
-    monkeypatch.setattr(urllib3.HTTPResponse, "__init__", start)
-    assert re.search(r"cut off after 0\.3 MB of 0\.6 MB", failed_fetch(server, "cut", cache))
-
-
-def test_an_endless_body_is_stopped(server, cache, monkeypatch):
-    monkeypatch.setattr(assets, "MAX_DOWNLOAD_BYTES", 2_000_000)
-    assert "more than 2.0 MB came" in failed_fetch(server, "endless", cache)
 
 
 def test_a_refused_connection(server, cache, monkeypatch):
@@ -409,27 +366,11 @@ def silent_port():
         yield silent.getsockname()[1]
 
 
-def resolve_to(monkeypatch, *ports):
-    """Lets every name have one address for each of the ports."""
-    entry = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
-    answers = [(*entry, ("127.0.0.1", port)) for port in ports]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
-
-
-@pytest.mark.parametrize("addresses", [1, 4])
-def test_a_connection_that_never_comes_about_is_given_up(cache, monkeypatch, silent_port, addresses):
-    resolve_to(monkeypatch, *[silent_port] * addresses)
-    started = time.monotonic()
-    with pytest.raises(DownloadError, match=r"no connection within 0\.4 s;"):
-        assets.fetch_model(NAME, url="http://models.example/model.zip", connect_timeout=0.4)
-    assert 0.3 < time.monotonic() - started < 1
+def test_a_connection_that_never_comes_about_is_given_up(cache, silent_port):
+    """As in a network that swallows packets: were there no limit, this would never end."""
+    with pytest.raises(DownloadError, match=r"from 127\.0\.0\.1: no connection within 0\.4 s;"):
+        assets.fetch_model(NAME, url=f"http://127.0.0.1:{silent_port}/model.zip", connect_timeout=0.4)
     assert left_in(cache) == []
-
-
-@pytest.mark.parametrize("dead", ["silent", "closed"])
-def test_a_dead_address_does_not_hide_a_live_one(server, monkeypatch, silent_port, dead):
-    resolve_to(monkeypatch, silent_port if dead == "silent" else closed_port(), server.server_port)
-    assert_whole(fetch(server))
 
 
 def test_a_name_that_is_not_known(cache, monkeypatch):
@@ -437,25 +378,14 @@ def test_a_name_that_is_not_known(cache, monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with pytest.raises(DownloadError, match="the server's name was not resolved;"):
+    with pytest.raises(DownloadError, match=r"from github\.com: no connection;"):
         assets.fetch_model(NAME)
     assert left_in(cache) == []
 
 
-def test_a_look_up_that_hangs_is_given_up(cache, monkeypatch):
-    ended = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ended.wait(30))
-    started = time.monotonic()
-    with pytest.raises(DownloadError, match=r"name was not resolved within 0\.3 s"):
-        assets.fetch_model(NAME, connect_timeout=0.3)
-    assert time.monotonic() - started < 2
-    assert left_in(cache) == []
-    ended.set()
-
-
 @pytest.mark.parametrize("url", ["model.zip", "http://[::1/model.zip", "http://127.0.0.1:99999/model.zip"])
 def test_an_address_that_is_none(url):
-    with pytest.raises(DownloadError, match="its address"):
+    with pytest.raises(DownloadError, match="its address is not valid"):
         assets.fetch_model(NAME, url=url)
 
 
@@ -519,78 +449,38 @@ def test_an_unknown_name_gets_the_known_ones():
 # ---- archives that are broken or mean harm
 
 
-def link_entry():
-    entry = zipfile.ZipInfo(f"{FOLDER}/variables/link")
-    entry.create_system = 3
-    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return entry
-
-
-def with_declared_size(archive, name, size):
-    """Rewrites an entry's uncompressed size in both of its headers."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        local = opened.getinfo(name).header_offset
-    changed = bytearray(archive)
-    central = archive.index(b"PK\x01\x02")
-    while archive[central + 46 : central + 46 + len(name)] != name.encode():
-        central = archive.index(b"PK\x01\x02", central + 4)
-    changed[local + 22 : local + 26] = size.to_bytes(4, "little")
-    changed[central + 24 : central + 28] = size.to_bytes(4, "little")
-    return bytes(changed)
-
-
-BOMB = make_zip(CONTENT | {"variables/more": bytes(30_000_000)})
-BOMB_NAME = f"{FOLDER}/variables/more"
-
-
 @pytest.mark.parametrize(
     ("archive", "expected"),
     [
-        pytest.param(make_zip(CONTENT | {"../../../evil": b"x"}), "leads out of it", id="parent"),
-        pytest.param(make_zip(CONTENT | {"..\\..\\evil": b"x"}), "leads out of it", id="backslash parent"),
-        pytest.param(
-            make_zip({f"{FOLDER}/saved_model.pb": b"x", "/tmp/evil": b"x"}, prefix=""),
-            "leads out of it",
-            id="absolute",
-        ),
-        pytest.param(
-            make_zip({f"{FOLDER}/saved_model.pb": b"x", "C:/evil": b"x"}, prefix=""),
-            "leads out of it",
-            id="drive",
-        ),
-        pytest.param(make_zip(CONTENT | {link_entry(): b"/etc/passwd"}), "link or a device", id="symlink"),
-        pytest.param(make_zip(CONTENT, compression=zipfile.ZIP_LZMA), "is not deflated", id="lzma"),
-        pytest.param(
-            with_declared_size(BOMB, BOMB_NAME, 3_000_000_000), r"more than 2000\.0 MB", id="declared bomb"
-        ),
-        pytest.param(with_declared_size(BOMB, BOMB_NAME, 10), r"broken \(BadZipFile\)", id="lying bomb"),
-        pytest.param(make_zip({f"n{i}": b"" for i in range(1001)}), "more than 1000 entries", id="entries"),
-        pytest.param(make_zip(CONTENT | {"variables": b"x"}), "broken", id="file and folder"),
         pytest.param(make_zip(CONTENT, prefix="Other.tf/"), f"holds no {FOLDER}/saved_model.pb", id="other"),
         pytest.param(make_zip(CONTENT, prefix=""), f"holds no {FOLDER}/saved_model.pb", id="flat"),
         pytest.param(make_zip({}), f"holds no {FOLDER}/saved_model.pb", id="empty"),
-        pytest.param(GOOD[:-30], r"broken \(BadZipFile\)", id="cut"),
-        pytest.param(GOOD.replace(WEIGHTS[:20], bytes(20)), r"broken \(BadZipFile\)", id="checksum"),
-        pytest.param(b"<html>Log in first</html>", r"broken \(BadZipFile\)", id="page"),
+        pytest.param(GOOD[:-30], "its archive is broken", id="cut"),
+        pytest.param(GOOD.replace(WEIGHTS[:20], bytes(20)), "its archive is broken", id="checksum"),
+        pytest.param(b"<html>Log in first</html>", "its archive is broken", id="page"),
     ],
 )
-def test_a_bad_archive_is_refused_whole(server, cache, tmp_path, archive, expected):
+def test_a_bad_archive_is_refused_whole(server, cache, archive, expected):
     server.body = archive
     with pytest.raises(DownloadError, match=expected) as failure:
         fetch(server, "given", body=archive)
     one_line(failure)
     assert left_in(cache) == []
-    assert list(tmp_path.rglob("evil")) == []
     server.body = GOOD
     assert_whole(fetch(server))
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(server, monkeypatch):
-    monkeypatch.setattr(assets, "MAX_UNPACKED_BYTES", 20_000_000)
-    monkeypatch.setattr(assets.shutil, "copyfileobj", lambda *_: pytest.fail("something was unpacked"))
-    server.body = BOMB
-    with pytest.raises(DownloadError, match=r"unpacks to more than 20\.0 MB"):
-        fetch(server, "given", body=BOMB)
+def test_nothing_is_unpacked_before_the_hash_is_checked(server, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("something was unpacked"))
+    with pytest.raises(DownloadError, match="another file than was published"):
+        fetch(server, "good", body=b"another")
+
+
+@pytest.mark.parametrize("entry", ["../../../evil", "/evil", f"{FOLDER}/../../../evil"])
+def test_no_entry_leads_out_of_the_cache(server, cache, tmp_path, entry):
+    server.body = make_zip({f"{FOLDER}/saved_model.pb": b"x", entry: b"x"}, prefix="")
+    folder = fetch(server, "given", body=server.body)
+    assert all(path.is_relative_to(folder) for path in tmp_path.rglob("evil"))
 
 
 # ---- several fetches, and fetches that were killed
@@ -642,7 +532,7 @@ def test_processes_fetching_at_once_both_end_well(server):
 def test_a_killed_fetch_leaves_no_model_and_does_not_disturb_the_next(server, cache):
     process = process_fetching(server, "stall-in-body")
     deadline = time.monotonic() + 15
-    while not any(path.stat().st_size for path in cache.glob("models/*/model.zip")):
+    while not any(path.stat().st_size for path in cache.glob("models/*/*")):
         assert time.monotonic() < deadline, "the process wrote nothing"
         time.sleep(0.02)
     process.kill()
@@ -710,8 +600,9 @@ def test_auto_falls_back_to_the_bundled_model_and_says_why(published, bundled, m
     located = assets.locate_model("auto")
     assert (located.name, located.folder) == ("mobilefacenet", bundled)
     assert located.notice == (
-        f"{NAME} could not be fetched: the server answered 404 Not Found; using the bundled mobilefacenet; "
-        f"for {NAME}, run `python -m xfv_demo fetch {NAME}`, or put the folder at demo/{FOLDER}"
+        f"{NAME} could not be fetched from 127.0.0.1: the server answered 404 Not Found; "
+        f"using the bundled mobilefacenet; for {NAME}, run `python -m xfv_demo fetch {NAME}`, "
+        f"or put the folder at demo/{FOLDER}"
     )
 
 
@@ -842,7 +733,7 @@ def test_the_assets_folder_is_the_packages_own_or_the_source_trees(monkeypatch, 
 
 
 def test_importing_it_imports_no_framework():
-    heavy = ("tensorflow", "gradio", "pooch", "requests", "rich")
+    heavy = ("tensorflow", "gradio", "pooch", "requests", "tqdm")
     code = f"import sys, xfv_demo.assets; sys.exit(', '.join(set({heavy}) & set(sys.modules)))"
     environment = os.environ | {"PYTHONPATH": str(Path(assets.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

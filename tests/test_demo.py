@@ -387,15 +387,15 @@ def test_only_comparing_is_queued(page):
 
 
 def flaws_of_plot(page):
-    """Which dots and names that are shown lie on one another or outside, by a pixel or more."""
+    """Which words and numbers that are shown lie on one another or outside, by a pixel or more."""
     return page.evaluate(
         """() => {
-          const shown = [...document.querySelectorAll('.tradeoff .dot circle, .tradeoff .name text')]
-            .map(part => [part.parentNode.textContent, part.getBoundingClientRect()])
+          const shown = [...document.querySelectorAll('.tradeoff svg text')]
+            .map(part => [part.textContent, part.getBoundingClientRect()])
             .filter(([, box]) => box.width > 0);
           const overlap = (a, b) => a.left < b.right - 1 && b.left < a.right - 1
             && a.top < b.bottom - 1 && b.top < a.bottom - 1;
-          const plot = [...document.querySelectorAll('.tradeoff > svg')]
+          const plot = [...document.querySelectorAll('.tradeoff svg')]
             .map(part => part.getBoundingClientRect());
           const outside = shown.filter(([, box]) => !plot.some(frame =>
             box.left >= frame.left - 1 && box.right <= frame.right + 1

@@ -9,19 +9,14 @@ import errno
 import hashlib
 import os
 import shutil
-import socket
-import stat
 import tempfile
-import threading
 import time
 import zipfile
-import zlib
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -76,10 +71,8 @@ PREFERRED_MODEL = "arcface-octuplet"
 BUNDLED_MODELS = ("mobilefacenet",)
 DEFAULT_BUNDLED = "mobilefacenet"
 
-# A ResNet50 embedder with its optimizer's slots takes some 0.5 GB; what goes beyond these is no such model.
+# A ResNet50 embedder with its optimizer's slots takes some 0.5 GB; what goes beyond this is no such model.
 MAX_DOWNLOAD_BYTES = 1_000_000_000
-MAX_UNPACKED_BYTES = 2_000_000_000
-MAX_ARCHIVE_ENTRIES = 1_000
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHUNK_BYTES = 1 << 16
@@ -89,8 +82,6 @@ _STALE_SECONDS = 3600.0
 # A virus scanner may hold new files open for a moment, and Windows moves no folder with open files.
 _MOVE_ATTEMPTS = 5
 _MOVE_PAUSE_SECONDS = 0.2
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_SOCKS_PORT = 1080
 
 
 def assets_folder() -> Path:
@@ -170,15 +161,17 @@ def fetch_model(
 ) -> Path:
     """Returns a model's folder in the cache; downloads the model first if it is not there.
 
-    A download may take as long as it likes while bytes keep coming. After a failure nothing is left in the
-    cache; processes that fetch the same model at once do not disturb each other.
+    A download may take as long as it likes while bytes keep coming; proxies are those of the environment
+    (https_proxy, no_proxy). After a failure nothing is left in the cache; processes that fetch the same model
+    at once do not disturb each other.
 
     Args:
         name: A key of `FETCHABLE`.
         progress: Whether to show a progress bar on standard error.
         url: Another place of the archive, such as a mirror.
         sha256: The SHA-256 of another archive of the model.
-        connect_timeout: Seconds for looking up a server's name and connecting to it.
+        connect_timeout: Seconds for connecting to each address of a server, after its name was looked up,
+            for which the system has a limit of its own.
         read_timeout: Seconds that the server may stay silent.
 
     Returns:
@@ -206,9 +199,7 @@ def fetch_model(
             prefix=_WORK_PREFIX, dir=entry.parent, ignore_cleanup_errors=True
         ) as work_name:
             work = Path(work_name)
-            archive = work / "model.zip"
-            _download(model, archive, progress, connect_timeout, read_timeout)
-            _unpack(archive, work / "unpacked", model.folder)
+            _retrieve(model, work, progress, (connect_timeout, read_timeout))
             _move_into_cache(work, entry, model.folder)
     except DownloadError as error:
         raise _fetch_failure(model, str(error), "check the network") from error
@@ -217,7 +208,8 @@ def fetch_model(
             reason = f"no room is left in the cache {cache_folder()}"
             remedy = "make room or set XFV_CACHE to another folder"
         else:
-            reason = f"the cache {cache_folder()} cannot be written ({_system_words(error)})"
+            words = (error.strerror or type(error).__name__).lower()
+            reason = f"the cache {cache_folder()} cannot be written ({words})"
             remedy = "set XFV_CACHE to a folder that can be written"
         raise _fetch_failure(model, reason, remedy) from error
     return entry / model.folder
@@ -347,119 +339,70 @@ def _fetch_advice(model: FetchableModel, *, again: str = "") -> str:
 
 def _fetch_failure(model: FetchableModel, reason: str, remedy: str) -> DownloadError:
     advice = f"{remedy} and {_fetch_advice(model, again=' again')}"
-    return DownloadError(f"{model.name} could not be fetched: {reason}; {advice}")
+    try:
+        server = urlsplit(model.url).hostname or model.url
+    except ValueError:
+        server = model.url
+    return DownloadError(f"{model.name} could not be fetched from {server}: {reason}; {advice}")
 
 
-class _DownloadBar:
-    """What pooch takes for a progress bar: watches the file grow, stops it at the bound, and draws.
+def _retrieve(model: FetchableModel, work: Path, progress: bool, timeout: tuple[float, float]) -> None:
+    """Downloads a model's archive, checks its SHA-256, and unpacks the model's folder to `work` / "unpacked".
 
-    pooch reports whole chunks even where smaller ones came, so the file itself is asked.
+    A DownloadError bears the bare reason.
     """
-
-    def __init__(self, name: str, file: Path, *, shown: bool) -> None:
-        self.total = 0  # set by pooch: the announced size, 0 if there is none
-        self._name = name
-        self._file = file
-        self._shown = shown
-        self._drawing: Any = None
-
-    def __enter__(self) -> Self:
-        if self._shown:
-            from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-            self._drawing = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                console=Console(stderr=True),
-            )
-            self._drawing.add_task(f"fetching {self._name}", total=None)
-            self._drawing.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._drawing is not None:
-            self._drawing.stop()
-
-    @property
-    def received(self) -> int:
-        return self._file.stat().st_size if self._file.exists() else 0
-
-    def update(self, _chunk_bytes: int) -> None:
-        received = self.received
-        if received > MAX_DOWNLOAD_BYTES:
-            raise DownloadError(f"more than {_megabytes(MAX_DOWNLOAD_BYTES)} came, which is no model")
-        if self._drawing is not None:
-            self._drawing.update(self._drawing.task_ids[0], completed=received, total=self.total or None)
-
-    def reset(self) -> None:
-        """Does nothing: pooch resets a bar only to fill it, and this one is always true to the file."""
-
-    def close(self) -> None:
-        """Does nothing: the bar ends with its `with` block, which pooch knows nothing of."""
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"
-
-
-def _system_words(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
-
-
-def _download(
-    model: FetchableModel, archive: Path, progress: bool, connect_timeout: float, read_timeout: float
-) -> None:
-    """Downloads a model's archive and checks its SHA-256; a DownloadError bears the bare reason."""
     import pooch
     import requests
+    from tqdm import tqdm
 
-    def take_response(response: requests.Response, **_: Any) -> None:
-        responses.callback(response.close)  # pooch leaves those of failed downloads open
-        if response.is_redirect:
-            _reach(urljoin(response.url, response.headers["location"]), connect_timeout)
-
-    _reach(model.url, connect_timeout)
-    with _DownloadBar(model.name, archive, shown=progress) as bar, ExitStack() as responses:
-        # pooch's downloader alone: its retrieve() logs to standard error and has a cache of its own.
+    pooch.get_logger().setLevel("WARNING")  # it tells on standard error whatever it does
+    # The total is pooch's to set; the one here lets it take the bar, which is false without.
+    with tqdm(total=1, desc=f"fetching {model.name}", unit="B", unit_scale=True, disable=not progress) as bar:
         download = pooch.HTTPDownloader(
             progressbar=bar,
             chunk_size=_CHUNK_BYTES,
-            timeout=(connect_timeout, read_timeout),
+            timeout=timeout,
             headers={"Accept-Encoding": "identity"},  # the announced size shall be the file's own
-            hooks={"response": take_response},
+            hooks={"response": _check_size},
         )
         try:
-            download(model.url, archive, None)
-        except requests.RequestException as error:
-            reason = _request_reason(error, bar.received, connect_timeout, read_timeout)
-            raise DownloadError(reason) from error
-        except ValueError as error:  # an announced size that is no number
-            raise DownloadError("the server's answer makes no sense") from error
-        received, announced = bar.received, bar.total
-    digest = pooch.file_hash(archive, alg="sha256")
-    if digest != model.sha256:
-        # Not every release of urllib3 takes a body that ends too early for an error.
-        if received < announced:
-            raise DownloadError(
-                f"the connection was cut off after {_megabytes(received)} of {_megabytes(announced)}"
+            pooch.retrieve(
+                model.url,
+                known_hash=f"sha256:{model.sha256}",
+                fname="model.zip",
+                path=work,
+                downloader=download,
+                processor=pooch.Unzip(members=[model.folder], extract_dir="unpacked"),
             )
-        raise DownloadError(
-            f"the {_megabytes(received)} that came were cut off or are another file "
-            f"(expected sha256 {model.sha256}, got {digest})"
-        )
+        except requests.RequestException as error:
+            raise DownloadError(_request_reason(error, timeout)) from error
+        except zipfile.BadZipFile as error:
+            raise DownloadError("its archive is broken") from error
+        except ValueError as error:  # pooch's word for another hash
+            raise DownloadError(
+                f"what came is another file than was published, sha256 {model.sha256}"
+            ) from error
+    if not _is_saved_model(work / "unpacked" / model.folder):
+        raise DownloadError(f"its archive holds no {model.folder}/saved_model.pb")
 
 
-def _request_reason(error: Exception, received: int, connect_timeout: float, read_timeout: float) -> str:
-    """Says in few words, without addresses, why a request came to nothing."""
+def _check_size(response: Any, **_: Any) -> None:
+    """Refuses a file by its announced size, beyond which nothing is read."""
+    if not response.ok or response.is_redirect:
+        return
+    size = response.headers.get("content-length", "no")
+    if not size.isdecimal() or int(size) > MAX_DOWNLOAD_BYTES:
+        response.close()
+        limit = f"{MAX_DOWNLOAD_BYTES / 1e6:.0f} MB"
+        raise DownloadError(f"the server announces {size} bytes, and a model has some, up to {limit}")
+
+
+def _request_reason(error: Exception, timeout: tuple[float, float]) -> str:
+    """Says in few words why a request came to nothing."""
     import requests
-    from urllib3.exceptions import ReadTimeoutError
+    from urllib3.exceptions import MaxRetryError, ReadTimeoutError
 
-    after = f" after {_megabytes(received)}" if received else ""
+    connect_timeout, read_timeout = timeout
     match error:
         case requests.HTTPError(response=response) if response is not None:
             return f"the server answered {response.status_code} {response.reason}".strip()
@@ -467,123 +410,19 @@ def _request_reason(error: Exception, received: int, connect_timeout: float, rea
             return f"no connection within {connect_timeout:g} s"
         # requests reports silence amid a body as a mere ConnectionError about urllib3's timeout.
         case requests.ReadTimeout() | requests.ConnectionError(args=(ReadTimeoutError(), *_)):
-            return f"the download stalled for {read_timeout:g} s{after}"
+            return f"the download stalled for {read_timeout:g} s"
         case requests.exceptions.ProxyError():
             return "the proxy let no connection through"
         case requests.exceptions.SSLError():
-            return f"the secure connection failed{after} (an unknown certificate, or no TLS at all)"
+            return "the secure connection failed (an unknown certificate, or no TLS at all)"
+        case requests.ConnectionError(args=(MaxRetryError(), *_)):
+            return "no connection"
         case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():
-            return f"the connection was cut off{after or ' before any answer'}"
+            return "the connection was cut off"
+        case requests.exceptions.InvalidURL() | requests.exceptions.MissingSchema():
+            return "its address is not valid"
         case _:
             return f"the request failed ({type(error).__name__})"
-
-
-def _reach(url: str, seconds: float) -> None:
-    """Connects to the server of a URL, or to the proxy before it, and hangs up.
-
-    The limit that requests knows starts anew at each address of a name, and looking the name up has none.
-    In a network that swallows packets a user would wait for a multiple of it; here one limit holds for all.
-
-    Raises:
-        DownloadError: No connection in time; the message is the bare reason.
-    """
-    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
-
-    try:
-        proxy = select_proxy(url, get_environ_proxies(url))
-        target = urlsplit(prepend_scheme_if_needed(proxy, "http") if proxy else url)
-        host, port = target.hostname, target.port or _DEFAULT_PORTS.get(target.scheme, _SOCKS_PORT)
-    except ValueError as error:
-        raise DownloadError("its address, or that of the proxy, is not valid") from error
-    if host is None:
-        raise DownloadError("its address, or that of the proxy, names no server")
-    deadline = time.monotonic() + seconds
-    addresses = _resolve(host, port, seconds)
-    failure: OSError = TimeoutError()
-    for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        # Each address gets its share of the time: a dead IPv6 route shall not hide a live IPv4 one.
-        share = max(deadline - time.monotonic(), 0.0) / (len(addresses) - index)
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.settimeout(max(share, 0.001))  # 0 would mean not to wait at all
-                probe.connect(address)
-        except OSError as error:
-            failure = error
-        else:
-            return
-    if isinstance(failure, TimeoutError):
-        raise DownloadError(f"no connection within {seconds:g} s") from failure
-    raise DownloadError(f"no connection ({_system_words(failure)})") from failure
-
-
-def _resolve(host: str, port: int, seconds: float) -> list[tuple[int, int, int, str, Any]]:
-    answers: list[list[Any]] = []
-
-    def look_up() -> None:
-        # UnicodeError: a name that cannot be encoded for a look-up, such as one with too long a label.
-        with suppress(OSError, UnicodeError):
-            answers.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-
-    # The system's look-up takes no time limit; a daemon thread can be left to itself, even at the end.
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise DownloadError(f"the server's name was not resolved within {seconds:g} s")
-    if not answers:
-        raise DownloadError("the server's name was not resolved")
-    return answers[0]
-
-
-def _unpack(archive: Path, target: Path, folder: str) -> None:
-    """Unpacks `folder`, and nothing else, from an archive; a DownloadError bears the bare reason."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            entries = opened.infolist()
-            if len(entries) > MAX_ARCHIVE_ENTRIES:
-                raise DownloadError(f"its archive holds more than {MAX_ARCHIVE_ENTRIES} entries")
-            # A declared size may lie, but zipfile hands out no more than it and then misses the checksum.
-            if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
-                raise DownloadError(f"its archive unpacks to more than {_megabytes(MAX_UNPACKED_BYTES)}")
-            paths = [_entry_path(entry) for entry in entries]
-            for entry, parts in zip(entries, paths, strict=True):
-                if parts[:1] != (folder,) or _is_junk(parts):
-                    continue
-                destination = target.joinpath(*parts)
-                if entry.is_dir():
-                    destination.mkdir(parents=True, exist_ok=True)
-                    continue
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(entry) as source, destination.open("xb") as sink:
-                    shutil.copyfileobj(source, sink, _CHUNK_BYTES)
-    # zipfile has many words for a broken archive; the last two stand for entries in each other's way.
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        FileExistsError,
-        NotADirectoryError,
-    ) as error:
-        raise DownloadError(f"its archive is broken ({type(error).__name__})") from error
-    if not _is_saved_model(target / folder):
-        raise DownloadError(f"its archive holds no {folder}/saved_model.pb")
-
-
-def _entry_path(entry: zipfile.ZipInfo) -> tuple[str, ...]:
-    """Splits an archive entry's name; raises DownloadError for one that it is not safe to unpack."""
-    name = entry.filename.replace("\\", "/")  # some Windows tools write backslashes, and Windows follows them
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    # A colon makes a drive or a hidden stream of another file on Windows.
-    if name.startswith("/") or ".." in parts or ":" in name:
-        raise DownloadError(f"its archive is not safe, the entry {entry.filename!a} leads out of it")
-    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DownloadError(f"its archive is not safe, the entry {entry.filename!a} is a link or a device")
-    # For bzip2 and LZMA, zipfile expands a whole read at once, which lets a small entry fill the memory.
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DownloadError(f"its archive is not safe, the entry {entry.filename!a} is not deflated")
-    return parts
 
 
 def _is_junk(parts: tuple[str, ...]) -> bool:
