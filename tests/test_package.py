@@ -1,8 +1,6 @@
 """What holds for the package as a whole: lazy imports, and dependencies that point one way."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -117,12 +115,10 @@ def imports_of(module):
         "import xfv_demo.evaluation.xcos",
     ],
 )
-def test_importing_loads_no_heavy_library(statement):
+def test_importing_loads_no_heavy_library(statement, run_python):
     check = f"{statement}\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == ""
+    done = run_python("-c", check)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
 def test_every_public_name_can_be_had():
