@@ -93,8 +93,8 @@ def pytest_runtest_protocol(item):
         return (yield)
 
 
-def _refuse(*arguments, **_):
-    pytest.fail(f"a quick test starts a process or reaches beyond this machine: {arguments}; mark it slow")
+def _refuse(*_, **__):
+    pytest.fail("a quick test starts a process or reaches beyond this machine: mark it slow")
 
 
 def _is_here(address):

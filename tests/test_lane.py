@@ -45,7 +45,7 @@ class TestTheGuard:
             start()
 
     def test_connections_to_elsewhere(self):
-        with pytest.raises(pytest.fail.Exception, match=r"192\.0\.2\.1.*mark it slow"):
+        with pytest.raises(pytest.fail.Exception, match="mark it slow"):
             httpx.get("http://192.0.2.1", trust_env=False)
 
 
