@@ -1,12 +1,17 @@
 """What several test modules share: the bundled model, the example photos, the detector."""
 
+import ipaddress
+import multiprocessing.process
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,9 +34,72 @@ images = rng.random((3, 112, 112, 3)).astype("float32")
 np.savez(sys.argv[1] + "/expected.npz", images=images, embeddings=model.predict(images, verbose=0))
 """
 
+# A test that asks for one of these is slow: they bring a network, Labeled Faces in the Wild or a browser.
+_SLOW_FIXTURES = {"aligned", "browser", "detector", "embedder", "lfw", "octuplet_folder", "run_python"}
+
+# What no quick test may import.
+HEAVY_MODULES = ("tensorflow", "keras", "tf_keras", "mtcnn", "openvino", "ai_edge_litert", "playwright")
+
 # Must be set before TensorFlow is imported, by whichever test comes first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(ROOT))
+
+# How long an example takes says more of the machine than of the code; and no run leans on an earlier one.
+settings.register_profile("xfv", deadline=None, database=None)
+settings.load_profile("xfv")
+
+
+# How a module says that all its tests are slow; the lane without them does not even import it.
+_SLOW_MODULE = re.compile(r"^pytestmark = .*pytest\.mark\.slow", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves modules of slow tests alone where none is wanted: they may import TensorFlow at their top."""
+    if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
+        return bool(_SLOW_MODULE.search(collection_path.read_text())) or None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks what is slow by the fixtures that it asks for."""
+    for item in items:
+        if _SLOW_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Fails a quick test that loads a network, starts a process or reaches beyond this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not item.get_closest_marker("slow"):
+            for name in HEAVY_MODULES:
+                # Halts an import even where a slow test has made it before.
+                patch.setitem(sys.modules, name, None)
+            for owner, starts in (
+                (subprocess.Popen, "__init__"),
+                (multiprocessing.process.BaseProcess, "start"),
+                (os, "fork"),
+                (os, "system"),
+            ):
+                if hasattr(owner, starts):
+                    patch.setattr(owner, starts, _refuse)
+            connect = socket.socket.connect
+            patch.setattr(
+                socket.socket,
+                "connect",
+                lambda one, address: connect(one, address) if _is_here(address) else _refuse(address),
+            )
+        return (yield)
+
+
+def _refuse(*_, **__):
+    pytest.fail("a quick test starts a process or reaches beyond this machine: mark it slow")
+
+
+def _is_here(address):
+    host = address[0] if isinstance(address, tuple) else None
+    return host in (None, "localhost") or ipaddress.ip_address(host).is_loopback
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -94,6 +162,14 @@ def lfw():
 
 
 @pytest.fixture(scope="session")
+def lfw_cache(tmp_path_factory):
+    """The cache of all tests on Labeled Faces in the Wild, so that a run looks for a photo's faces once."""
+    folder = tmp_path_factory.getbasetemp()
+    # Of pytest-xdist's processes each has its own folder within that of the run.
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "lfw-cache"
+
+
+@pytest.fixture(scope="session")
 def octuplet_folder(tmp_path_factory):
     """Where a model of ArcFaceOctupletLoss's kind lies, with what Keras gives for a few images."""
     pytest.importorskip("tf_keras")
@@ -116,21 +192,51 @@ def expected(octuplet_folder):
     return np.load(octuplet_folder / "expected.npz")
 
 
+@pytest.fixture(scope="session")
+def run_python():
+    """Runs Python in a process of its own, which finds this package."""
+
+    def run_python(*arguments, cwd=ROOT, **environment):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            cwd=cwd, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    return run_python
+
+
 @pytest.fixture
 def run_here(tmp_path, monkeypatch, capsys):
-    """Runs a command in this process, which has TensorFlow loaded already; in the test's own folder."""
-    from xfv_demo.cli import app
-    from xfv_demo.console import one_line_errors
+    """Runs a command in this process, in the test's own folder."""
+    from xfv_demo.cli import main
 
     monkeypatch.chdir(tmp_path)
 
-    def run_here(*arguments):
-        status = 0
-        try:
-            with one_line_errors():
-                app([*map(str, arguments)], standalone_mode=False)
-        except SystemExit as end:
-            status = end.code
-        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+    def run_here(*arguments, **environment):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["xfv-demo", *map(str, arguments)])
+            # Leaves the test's standard error where it is.
+            patch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+            for name, value in environment.items():
+                patch.setenv(name, str(value))
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
 
+    return run_here
+
+
+@pytest.fixture
+def run_model(run_here, embedder, detector, monkeypatch):
+    """The like; the bundled model and MTCNN are those of all tests, which saves seconds of loading."""
+    from xfv_demo import MtcnnDetector, load_embedder
+
+    def loaded(model="auto", **settings):
+        as_usual = model == "mobilefacenet" and settings.get("precision", "float32") == "float32"
+        return embedder if as_usual else load_embedder(model, **settings)
+
+    monkeypatch.setattr(sys.modules[load_embedder.__module__], "load_embedder", loaded)
+    monkeypatch.setattr(MtcnnDetector, "_mtcnn", detector._mtcnn)
     return run_here

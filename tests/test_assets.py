@@ -521,6 +521,7 @@ def process_fetching(server, path):
     )
 
 
+@pytest.mark.slow
 def test_processes_fetching_at_once_both_end_well(server):
     processes = [process_fetching(server, "slow") for _ in range(2)]
     answers = [process.communicate(timeout=15) for process in processes]
@@ -529,6 +530,7 @@ def test_processes_fetching_at_once_both_end_well(server):
     assert_whole(Path(answers[0][0].strip()))
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_leaves_no_model_and_does_not_disturb_the_next(server, cache):
     process = process_fetching(server, "stall-in-body")
     deadline = time.monotonic() + 15
@@ -732,12 +734,10 @@ def test_the_assets_folder_is_the_packages_own_or_the_source_trees(monkeypatch, 
     assert assets.assets_folder() == package / "assets"
 
 
-def test_importing_it_imports_no_framework():
+def test_importing_it_imports_no_framework(run_python):
     heavy = ("tensorflow", "gradio", "pooch", "requests", "tqdm")
     code = f"import sys, xfv_demo.assets; sys.exit(', '.join(set({heavy}) & set(sys.modules)))"
-    environment = os.environ | {"PYTHONPATH": str(Path(assets.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.stderr.strip() == ""
+    assert run_python("-c", code).stderr.strip() == ""
 
 
 # ---- the fingerprint

@@ -4,9 +4,6 @@ import dataclasses
 import datetime
 import json
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -615,11 +612,11 @@ class TestLoadCalibration:
             calibration_path("m", name)
 
 
-def test_importing_brings_neither_tensorflow_nor_gradio():
+def test_importing_brings_neither_tensorflow_nor_gradio(run_python):
     code = (
         "import sys, xfv_demo.calibration; sys.exit(any(m in sys.modules for m in ('tensorflow', 'gradio')))"
     )
-    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+    assert run_python("-c", code).returncode == 0
 
 
 class TestTheClosestOfSeveralPairs:

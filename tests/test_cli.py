@@ -1,10 +1,7 @@
-"""The command line, run as a user runs it."""
+"""The command line: two commands run as a user runs them, the others in this process."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +18,6 @@ EXAMPLES = ROOT / "assets" / "examples"
 PAIR = (EXAMPLES / "obama.jpg", EXAMPLES / "obama2.jpg")
 
 
-def run_in(folder, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "xfv_demo", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XFV_CACHE": str(folder / "cache"), **environment},
-        cwd=folder, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def run(tmp_path):
-    return lambda *arguments, **environment: run_in(tmp_path, *arguments, **environment)
-
-
 def refused(done, *words):
     """Bad input: status 2, nothing on standard output, one line on standard error with these words."""
     assert done.returncode == 2
@@ -44,10 +28,9 @@ def refused(done, *words):
         assert word in done.stderr
 
 
-def test_verify_prints_one_json_object(run):
-    done = run(
-        "verify", EXAMPLES / "obama.jpg", EXAMPLES / "obama2.jpg", "--json", "--model", "mobilefacenet"
-    )
+def test_verify_prints_one_json_object(run_python, tmp_path):
+    words = ("verify", *PAIR, "--json", "--model", "mobilefacenet")
+    done = run_python("-m", "xfv_demo", *words, cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
     document = json.loads(done.stdout)
@@ -57,48 +40,48 @@ def test_verify_prints_one_json_object(run):
     assert {"calibration", "confidence"} <= set(document)
 
 
-def test_verify_in_words(run):
-    done = run("verify", EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg", "--model", "mobilefacenet")
+def test_verify_in_words(run_model):
+    done = run_model("verify", EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg", "--model", "mobilefacenet")
     assert done.returncode == 0
     assert done.stdout.startswith("DIFFERENT PEOPLE")
     assert "obama.jpg" in done.stdout
 
 
-def test_a_missing_photo(run):
-    refused(run("verify", "nowhere.jpg", EXAMPLES / "biden.jpg"), "nowhere.jpg")
+def test_a_missing_photo(run_here):
+    refused(run_here("verify", "nowhere.jpg", EXAMPLES / "biden.jpg"), "nowhere.jpg")
 
 
-def test_a_photo_that_is_none(run, tmp_path):
+def test_a_photo_that_is_none(run_here, tmp_path):
     (tmp_path / "notes.jpg").write_text("these are notes")
-    refused(run("verify", EXAMPLES / "obama.jpg", "notes.jpg"), "notes.jpg")
+    refused(run_here("verify", EXAMPLES / "obama.jpg", "notes.jpg"), "notes.jpg")
 
 
-def test_a_face_that_is_not_there(run):
+def test_a_face_that_is_not_there(run_model):
     photos = (EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
-    refused(run("verify", *photos, "--face-b", "7", "--model", "mobilefacenet"), "biden.jpg", "7")
+    refused(run_model("verify", *photos, "--face-b", "7", "--model", "mobilefacenet"), "biden.jpg", "7")
 
 
-def test_a_photo_without_a_face(run, tmp_path):
+def test_a_photo_without_a_face(run_model, tmp_path):
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "wall.png")
-    refused(
-        run("verify", "wall.png", EXAMPLES / "biden.jpg", "--model", "mobilefacenet"), "wall.png", "no face"
-    )
+    done = run_model("verify", "wall.png", EXAMPLES / "biden.jpg", "--model", "mobilefacenet")
+    refused(done, "wall.png", "no face")
 
 
-def test_a_model_that_is_none(run):
+def test_a_model_that_is_none(run_here):
     photos = (EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
-    refused(run("verify", *photos, "--model", "no-such-model"), "no-such-model", "mobilefacenet")
+    refused(run_here("verify", *photos, "--model", "no-such-model"), "no-such-model", "mobilefacenet")
 
 
-def test_fetching_an_unknown_model(run):
-    refused(run("fetch", "facenet"), "facenet", "arcface-octuplet")
+def test_fetching_an_unknown_model(run_here):
+    refused(run_here("fetch", "facenet"), "facenet", "arcface-octuplet")
 
 
-def test_auto_without_a_network_says_why(run):
+@pytest.mark.slow
+def test_auto_without_a_network_says_why(run_here, tmp_path):
     """A proxy that nobody serves stands in for a machine without a network."""
-    done = run(
+    done = run_here(
         "verify", EXAMPLES / "obama.jpg", EXAMPLES / "obama2.jpg", "--json",
-        HTTPS_PROXY="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9",
+        HTTPS_PROXY="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", XFV_CACHE=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -107,15 +90,15 @@ def test_auto_without_a_network_says_why(run):
 
 
 @pytest.mark.parametrize("words", [("--method", "guesswork"), ("--calibration", "nowhere")])
-def test_a_calibration_asked_for_must_be_there(run, words):
+def test_a_calibration_asked_for_must_be_there(run_model, words):
     photos = (EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
-    refused(run("verify", *photos, "--model", "mobilefacenet", *words), words[1])
+    refused(run_model("verify", *photos, "--model", "mobilefacenet", *words), words[1])
 
 
-def test_an_uncalibrated_model_says_how_to_calibrate_it(run, tmp_path):
+def test_an_uncalibrated_model_says_how_to_calibrate_it(run_model, tmp_path):
     shutil.copytree(ROOT / "assets" / "models" / "mobilefacenet", tmp_path / "my model")
     photos = (EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")
-    done = run("verify", *photos, "--json", "--model", tmp_path / "my model")
+    done = run_model("verify", *photos, "--json", "--model", tmp_path / "my model")
     document = json.loads(done.stdout)
     assert document["confidence"] is None
     assert document["calibration"] is None
@@ -129,8 +112,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(folder):
-    return run_in(folder, "explain", *PAIR, "--out", "new/out", "--model", "mobilefacenet")
+def done(folder, run_python):
+    words = ("explain", *PAIR, "--out", "new/out", "--model", "mobilefacenet")
+    return run_python("-m", "xfv_demo", *words, cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +139,8 @@ class TestExplain:
             assert report["methods"][method]["summary"] in done.stdout
         assert done.stdout.endswith(f"{', '.join(self.FILES)}\n")
 
-    def test_reports_the_numbers_of_verify(self, report, run_here):
-        verdict = json.loads(run_here("verify", *PAIR, "--json", "--model", "mobilefacenet").stdout)
+    def test_reports_the_numbers_of_verify(self, report, run_model):
+        verdict = json.loads(run_model("verify", *PAIR, "--json", "--model", "mobilefacenet").stdout)
         about = {"model_sha256", "engine", "versions", "command", "methods"}
         assert set(report) == {*verdict, *about}
         assert {key: report[key] for key in verdict} == verdict
@@ -188,16 +172,16 @@ class TestExplain:
             scale = report["methods"]["occlusion"]["explanations"]["paired"]["reference_scale"]
             assert np.abs(maps["occlusion_paired_reference"]).max() == pytest.approx(scale)
 
-    def test_one_method_in_other_colours(self, run_here, tmp_path):
+    def test_one_method_in_other_colours(self, run_model, tmp_path):
         words = ("--model", "mobilefacenet", "--methods", " xssab,xssab, ", "--palette", "orange-blue")
-        done = run_here("explain", *PAIR, "--out", tmp_path / "out", *words)
+        done = run_model("explain", *PAIR, "--out", tmp_path / "out", *words)
         assert done.returncode == 0, done.stderr
         names = sorted(path.name for path in (tmp_path / "out").iterdir())
         assert names == ["figure.png", "maps.npz", "report.json", "xssab.png"]
 
-    def test_an_uncalibrated_model(self, run_here, tmp_path):
+    def test_an_uncalibrated_model(self, run_model, tmp_path):
         shutil.copytree(ROOT / "assets" / "models" / "mobilefacenet", tmp_path / "mine")
-        done = run_here("explain", *PAIR, "--out", "out", "--model", "mine", "--methods", "xssab")
+        done = run_model("explain", *PAIR, "--out", "out", "--model", "mine", "--methods", "xssab")
         assert done.returncode == 0, done.stderr
         assert "not calibrated" in done.stdout
         report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -227,18 +211,18 @@ class TestExplain:
             "calibration", "calibration's method", "model", "out is a file", "out is below a file",
         ],
     )  # fmt: skip
-    def test_bad_input_leaves_nothing(self, run_here, tmp_path, words, named):
+    def test_bad_input_leaves_nothing(self, run_model, tmp_path, words, named):
         Image.new("RGB", (200, 200), "grey").save(tmp_path / "wall.png")
         (tmp_path / "notes.jpg").write_text("these are notes")
         options = {"--out": "new/out", "--model": "mobilefacenet"}
         words = [*words, *(word for pair in options.items() if pair[0] not in words for word in pair)]
-        refused(run_here("explain", *words), *named)
+        refused(run_model("explain", *words), *named)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.jpg", "wall.png"]
 
-    def test_what_cannot_be_written_together_is_not_written(self, run_here, tmp_path):
+    def test_what_cannot_be_written_together_is_not_written(self, run_model, tmp_path):
         (tmp_path / "out" / "xssab.png").mkdir(parents=True)
         words = ("--model", "mobilefacenet", "--methods", "xssab")
-        refused(run_here("explain", *PAIR, "--out", "out", *words), "xssab.png", "a folder has this name")
+        refused(run_model("explain", *PAIR, "--out", "out", *words), "xssab.png", "a folder has this name")
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["xssab.png"]
 
     def test_help_names_all_methods_and_those_of_the_default(self):
@@ -250,8 +234,8 @@ class TestExplain:
         assert option.help.endswith(f": {', '.join(EXPLAINERS)}.")
         assert option.default == ",".join(DEFAULT_METHODS)
 
-    def test_a_map_that_is_no_evidence_has_its_own_words(self, run_here, tmp_path):
-        done = run_here(
+    def test_a_map_that_is_no_evidence_has_its_own_words(self, run_model, tmp_path):
+        done = run_model(
             "explain", *PAIR, "--out", "out", "--model", "mobilefacenet", "--methods", "grid,xcos"
         )
         assert done.returncode == 0, done.stderr
@@ -319,19 +303,19 @@ class TestBench:
         refused(run_here("bench", "--models", models), word, "mobilefacenet")
 
 
-def test_wrong_words_end_in_one_line(run):
-    refused(run("verify", "a.jpg"), "B")
-    refused(run("verify", "a.jpg", "b.jpg", "--face-a", "first"), "--face-a")
-    refused(run("explode"), "explode")
+def test_wrong_words_end_in_one_line(run_here):
+    refused(run_here("verify", "a.jpg"), "B")
+    refused(run_here("verify", "a.jpg", "b.jpg", "--face-a", "first"), "--face-a")
+    refused(run_here("explode"), "explode")
 
 
-def test_help(run):
-    done = run("verify", "--help")
+def test_help(run_here):
+    done = run_here("verify", "--help")
     assert done.returncode == 0
     assert "--face-a" in done.stdout
 
 
-def test_version(run):
+def test_version(run_here):
     import xfv_demo
 
-    assert run("--version").stdout.strip() == xfv_demo.__version__
+    assert run_here("--version").stdout.strip() == xfv_demo.__version__

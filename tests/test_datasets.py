@@ -10,7 +10,6 @@ import pickle
 import pickletools
 import struct
 import subprocess
-import sys
 import tarfile
 import time
 from pathlib import Path
@@ -1375,7 +1374,7 @@ class TestHostilePickles:
         assert refusal(read_insightface_bin, tmp_path / "lfw.bin").startswith('"lfw.bin"')
         assert not (tmp_path / "ran").exists()
 
-    def test_interpreter_sees_no_import_and_no_call(self, tmp_path):
+    def test_interpreter_sees_no_import_and_no_call(self, tmp_path, run_python):
         """Python's audit events, in a process of its own as a hook cannot be taken away."""
         for group in hostile_pickles(tmp_path / "ran"):
             for number, data in enumerate(group.values()):
@@ -1398,10 +1397,7 @@ sys.addaudithook(lambda event, _: events.append(event))
 read()
 print(len(files), sorted(set(events)))
 """
-        done = subprocess.run(
-            [sys.executable, "-c", program, tmp_path],
-            capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        done = run_python("-c", program, tmp_path)
         assert done.stdout == f"{len(LIVE) + len(ATTEMPTS)} ['open']\n"
         assert not (tmp_path / "ran").exists()
 

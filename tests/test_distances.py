@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -184,16 +182,13 @@ class TestEvaluate:
         refused(run_here(*command, *words, "--model", "arc"), *named)
         assert sorted(tmp_path.iterdir()) == before
 
-    def test_no_tensorflow_is_imported(self, scores, tmp_path):
+    def test_no_tensorflow_is_imported(self, run_python, scores, tmp_path):
         program = (
             "import sys\nfrom xfv_demo.cli import app\n"
             f"app(['evaluate', 'pairs', '--distances', {str(scores)!r}], standalone_mode=False)\n"
             "print(*(name for name in ('tensorflow', 'keras', 'openvino', 'mtcnn') if name in sys.modules))"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        done = run_python("-c", program, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1] == ""
 

@@ -442,12 +442,10 @@ class TestStandInForArcFaceOctupletLoss:
         unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
         np.testing.assert_allclose(stand_in.embed(expected["images"]), unit, atol=1e-5)
 
-    def test_loads_where_tf_keras_is_missing(self, octuplet_folder, stand_in, expected):
+    def test_loads_where_tf_keras_is_missing(self, octuplet_folder, stand_in, expected, run_python):
         files = (octuplet_folder / "Octuplet.tf", octuplet_folder / "expected.npz")
-        done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_TF_KERAS, *files],
-            cwd=ROOT, check=True, timeout=120, capture_output=True, text=True,
-        )  # fmt: skip
+        done = run_python("-c", WITHOUT_TF_KERAS, *files)
+        assert done.returncode == 0, done.stderr
         assert "add_slot" in done.stdout, "the stand-in no longer shows the trouble that the loader avoids"
         first = np.array(eval(done.stdout.rpartition("embeddings ")[2]))
         np.testing.assert_allclose(first, stand_in.embed(expected["images"])[0, :3], atol=1e-5)

@@ -1,7 +1,5 @@
 """OpenVINO in TensorFlow's place: the same embeddings, or a visible way back."""
 
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +10,8 @@ import pytest
 from xfv_demo import EXPLAINERS, SavedModelEmbedder, Verifier
 from xfv_demo.engine import OpenVinoNetwork
 from xfv_demo.errors import ModelError
+
+pytestmark = pytest.mark.slow
 
 openvino = pytest.importorskip("openvino")
 
@@ -192,14 +192,11 @@ print("ran", embedder.engine)
 """
 
 
-def test_nothing_is_sent(tmp_path):
+def test_nothing_is_sent(tmp_path, run_python):
     home = tmp_path / "home"
     home.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, BUNDLED],
-        cwd=ROOT, env={**os.environ, "HOME": str(home)},
-        check=True, timeout=120, capture_output=True, text=True,
-    )  # fmt: skip
+    done = run_python("-c", WATCHED, BUNDLED, HOME=str(home))
+    assert done.returncode == 0, done.stderr
     assert "ran OpenVINO" in done.stdout
     assert "SENT" not in done.stdout
     # Telemetry keeps its consent and a client's number in the home folder.

@@ -2,8 +2,6 @@
 
 import functools
 import itertools
-import subprocess
-import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -414,7 +412,7 @@ def test_settings_of_matplotlib_stay_as_they_are(reports):
     assert all_settings() == before
 
 
-def test_pyplot_is_not_imported(tmp_path):
+def test_pyplot_is_not_imported(tmp_path, run_python):
     code = (
         "import sys, numpy as np\n"
         "from xfv_demo.evaluation.figures import save_figures\n"
@@ -425,5 +423,4 @@ def test_pyplot_is_not_imported(tmp_path):
         f"save_figures(report, {str(tmp_path)!r}, 'm')\n"
         "sys.exit(any(name in sys.modules for name in ('matplotlib.pyplot', 'tensorflow', 'gradio')))"
     )
-    root = figures.__file__.rsplit("/xfv_demo/", 1)[0]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert run_python("-c", code).returncode == 0

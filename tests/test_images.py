@@ -4,8 +4,6 @@ import io
 import logging
 import os
 import struct
-import subprocess
-import sys
 import threading
 import warnings
 import zlib
@@ -981,11 +979,10 @@ def test_warning_filters_are_as_before_though_threads_read_at_once():
     assert list(warnings.filters) == before
 
 
-def test_importing_brings_in_nothing_heavy():
+def test_importing_brings_in_nothing_heavy(run_python):
     heavy = ("tensorflow", "gradio", "pillow_heif", "cv2", "PIL.TiffImagePlugin")
     code = f"import sys, xfv_demo.images; print([name for name in {heavy} if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert run.stdout.strip() == "[]"
+    assert run_python("-c", code).stdout.strip() == "[]"
 
 
 # Mangled files

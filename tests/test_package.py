@@ -1,8 +1,7 @@
 """What holds for the package as a whole: lazy imports, and dependencies that point one way."""
 
 import ast
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
@@ -115,12 +114,10 @@ def imports_of(module):
         "import xfv_demo.evaluation.xcos",
     ],
 )
-def test_importing_loads_no_heavy_library(statement):
+def test_importing_loads_no_heavy_library(statement, run_python):
     check = f"{statement}\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == ""
+    done = run_python("-c", check)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
 def test_every_public_name_can_be_had():
@@ -160,6 +157,23 @@ def test_dependencies_point_one_way():
             imported = name.removeprefix("xfv_demo.")
             if name.startswith("xfv_demo.") and imported in rank:
                 assert rank[imported] <= rank[module], f"{module} imports {imported}"
+
+
+def test_requirements_are_those_of_the_package_and_of_its_page():
+    """`pip install .` brings no Gradio; requirements.txt, which Spaces and Colab read, brings all."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    library, page = project["dependencies"], project["optional-dependencies"]["demo"]
+    assert sorted(filter(None, lines)) == sorted([*library, *page])
+    assert [line.partition(">")[0] for line in page] == ["gradio"]
+
+
+def test_the_newest_release_is_told_of():
+    heads = re.findall(r"^## \[?([^]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[:2] == ["Unreleased", xfv_demo.__version__]
+    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == heads[1]
 
 
 def test_version_is_the_packages():

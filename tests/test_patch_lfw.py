@@ -158,10 +158,10 @@ class TestMaking:
 
 
 @pytest.mark.lfw
-def test_patches_mislead_the_bundled_model_as_they_should(lfw, embedder, tmp_path):
+def test_patches_mislead_the_bundled_model_as_they_should(lfw, lfw_cache, embedder):
     """On 1,200 pairs FNMR rises from 0.7 to 67 %, FMR from 1.2 to 48 %; on 240, within 3 deviations."""
     pairs = read_lfw(lfw)
-    with closing(EmbeddingStore(tmp_path / "kept.sqlite")) as store:
+    with closing(EmbeddingStore(lfw_cache / "embeddings.sqlite")) as store:
         made = make_patch_lfw(pairs.subset(240), store, donors=pairs)
     threshold = 1 - load_calibration("mobilefacenet").eer_threshold
     embedded = np.array([embedder.embed(np.stack(made.faces(pair))) for pair in made.pairs])

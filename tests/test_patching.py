@@ -13,6 +13,8 @@ from xfv_demo import SavedModelEmbedder, patching
 from xfv_demo.engine import OpenVinoNetwork
 from xfv_demo.patching import Box, PatchedNetwork
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("openvino")
 
 SIDE = 112

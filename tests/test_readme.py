@@ -2,11 +2,8 @@
 
 import itertools
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,7 +55,7 @@ def test_the_default_is_the_best_of_the_comparison(report):
     assert best["brier"] == min(method["brier"] for method in report["comparison"])
 
 
-def test_commands_on_the_examples_run(tmp_path):
+def test_commands_on_the_examples_run(tmp_path, run_python):
     """As they stand, but for the model: the bundled one, to fetch nothing."""
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     lines = re.findall(
@@ -66,15 +63,13 @@ def test_commands_on_the_examples_run(tmp_path):
     )
     assert {line.split()[2] for line in lines} == {"verify", "explain"}
     for line in lines:
-        done = subprocess.run(
-            [sys.executable, *shlex.split(line), "--model", "mobilefacenet"],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            check=True, timeout=120, capture_output=True, text=True,
-        )  # fmt: skip
+        done = run_python(*shlex.split(line), "--model", "mobilefacenet", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
         assert "person" in done.stdout.lower()
     assert (tmp_path / "explained" / "figure.png").stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     """Block after block in one place, as a reader would; with the bundled model, to fetch nothing."""
     for name, photo in (("a.jpg", "obama.jpg"), ("b.jpg", "obama2.jpg")):

@@ -4,8 +4,6 @@ import base64
 import colorsys
 import io
 import itertools
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -549,9 +547,6 @@ class TestPairFigure:
             pair_figure(verdict(), [PairMaps("x", maps.probe, maps.probe * np.nan)])
 
 
-def test_pyplot_stays_out():
+def test_pyplot_stays_out(run_python):
     check = "import sys, xfv_demo.rendering; print('matplotlib.pyplot' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == "False"
+    assert run_python("-c", check).stdout.strip() == "False"

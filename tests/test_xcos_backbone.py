@@ -11,6 +11,8 @@ from xfv_demo.errors import ModelError
 from xfv_demo.similarity import cosine_distance
 from xfv_demo.xcos.backbone import TrainableBackbone, trainable_constants
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (112, 112, 3)
 
 

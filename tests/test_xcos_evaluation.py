@@ -15,6 +15,8 @@ from xfv_demo.evaluation.embeddings import EmbeddingStore
 from xfv_demo.evaluation.xcos import choose_heads, compare_similarities, measure_similarities
 from xfv_demo.xcos.head import load_head
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -82,10 +84,10 @@ class TestComparison:
 
 
 @pytest.fixture
-def run(run_here, cache, monkeypatch):
+def run(run_model, cache, monkeypatch):
     """Runs a command on the bundled model, with a cache that these tests share."""
     monkeypatch.setenv("XFV_CACHE", str(cache))
-    return lambda *arguments: run_here(*arguments, "--model", "mobilefacenet")
+    return lambda *arguments: run_model(*arguments, "--model", "mobilefacenet")
 
 
 @pytest.fixture(scope="module")
@@ -215,12 +217,12 @@ class TestShippedHead:
         assert (choose_heads(pairs, [head.people])[held_out] == 0).all()
         assert len(head.people) > 4000
 
-    def test_stands_in_for_the_cosine(self, lfw, embedder, tmp_path):
+    def test_stands_in_for_the_cosine(self, lfw, lfw_cache, embedder):
         """A quick look at what README's full run says: 300 pairs of the two folds."""
         head = load_head(embedder)
         pairs = read_lfw(lfw)
         pairs = pairs.where(np.isin(pairs.folds, [8, 9])).subset(300)
-        with closing(EmbeddingStore(tmp_path / "kept.sqlite")) as store:
+        with closing(EmbeddingStore(lfw_cache / "embeddings.sqlite")) as store:
             xcos, plain = measure_similarities(pairs, embedder, [head], np.zeros(len(pairs), int), store)
         quality, cosine, _, correlations = compare_similarities(
             xcos, 1 - plain.distances, pairs.genuine, pairs.folds, np.random.default_rng(0)

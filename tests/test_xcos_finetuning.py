@@ -16,6 +16,8 @@ from xfv_demo.xcos.head import load_head
 from xfv_demo.xcos.settings import TrainingSettings
 from xfv_demo.xcos.training import _split, _Validation, train_head
 
+pytestmark = pytest.mark.slow
+
 PEOPLE, PHOTOS = 8, 3
 SMALL = TrainingSettings(
     channels=4,

@@ -18,6 +18,8 @@ from xfv_demo.xcos.head import (
     load_head,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def plain_head():
     """A head for grids of 2 x 2 cells that compares the two channels as they are, all cells alike."""

@@ -13,6 +13,8 @@ from xfv_demo.xcos.grids import GridSet
 from xfv_demo.xcos.settings import TrainingSettings, settings_from
 from xfv_demo.xcos.training import MarginClassifier, PairBatches, initial_projection, train_head
 
+pytestmark = pytest.mark.slow
+
 SMALL = TrainingSettings(
     channels=4, epochs=3, steps=8, batch_pairs=16, variants=2, learning_rate=0.01, validation_share=0.25
 )

@@ -1,6 +1,11 @@
 """Shows why a face-verification model says that two photos are, or are not, the same person.
 
 The public names are loaded when first used: importing the package imports neither TensorFlow nor Gradio.
+
+Example:
+    >>> import xfv_demo
+    >>> xfv_demo.ARCFACE_TEMPLATE.shape  # where eyes, nose tip and mouth corners of an aligned face lie
+    (5, 2)
 """
 
 import importlib
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
     from xfv_demo.images import read_photo as read_photo
     from xfv_demo.verification import Verifier as Verifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "ARCFACE_TEMPLATE": "alignment",

@@ -89,6 +89,16 @@ def align(photo: Photo, landmarks: ArrayLike) -> FloatArray:
 
     Raises:
         ValueError: The photo is not of that kind, or the landmarks fit no transform.
+
+    Example:
+        Of landmarks that lie as the template has them, only twice as large, the photo is halved:
+
+        >>> import numpy as np
+        >>> from xfv_demo import ARCFACE_TEMPLATE, align
+        >>> photo = np.full((224, 224, 3), 255, np.uint8)
+        >>> aligned = align(photo, 2 * ARCFACE_TEMPLATE)
+        >>> aligned.shape, aligned.dtype, float(aligned[1:-1, 1:-1].min())
+        ((112, 112, 3), dtype('float32'), 1.0)
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"a photo must be uint8 (height, width, 3), not {photo.dtype} {photo.shape}")

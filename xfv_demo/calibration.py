@@ -133,6 +133,16 @@ class Calibration:
         held_out_fold: The fold that the fit did not see, from 0; None if it saw all pairs.
         date: When the calibration was made.
         library_versions: Versions of the libraries that it was made with, by name.
+
+    Example:
+        >>> import numpy as np
+        >>> from xfv_demo import Calibration
+        >>> distances = np.concatenate([np.linspace(0.2, 0.7, 300), np.linspace(0.6, 1.1, 300)])
+        >>> calibration = Calibration.fit(distances, np.repeat([True, False], 300), method="logistic")
+        >>> calibration.threshold
+        0.6
+        >>> [round(float(calibration.confidence(distance)), 2) for distance in (0.2, 0.6, 0.7)]
+        [1.0, 0.5, 0.78]
     """
 
     calibrator: Calibrator
@@ -762,6 +772,12 @@ def load_calibration(model: str, dataset: str = "lfw", method: str | None = None
     Raises:
         NoCalibrationError: If there is none; the message says how to make one.
         CalibrationError: If its file is broken, or made for another model or data set.
+
+    Example:
+        >>> from xfv_demo import load_calibration
+        >>> calibration = load_calibration("mobilefacenet")
+        >>> calibration.dataset, calibration.method, round(calibration.threshold, 3)
+        ('lfw', 'beta', 0.607)
     """
     from xfv_demo.assets import assets_folder
 

@@ -77,6 +77,12 @@ class MtcnnDetector:
             20 pixels at that size are missed, so where nothing is found, twice the size is tried.
         border: A face that fills its photo is missed by MTCNN. Where nothing is found, this share of the
             longer side is added as a grey border on all sides, and the search is repeated.
+
+    Example:
+        >>> from xfv_demo import MtcnnDetector, read_photo
+        >>> face = MtcnnDetector().detect(read_photo("assets/examples/obama.jpg"))[0]
+        >>> face.landmarks.shape, face.score > 0.99, face.rotation
+        ((5, 2), True, 0)
     """
 
     def __init__(self, *, longest_side: int = 1024, border: float = 0.25) -> None:

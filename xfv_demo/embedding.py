@@ -174,6 +174,12 @@ class SavedModelEmbedder:
         ModelError: The folder is no such SavedModel, or the engine that was asked for cannot run it; says
             what is wrong.
         ValueError: A setting is out of its range.
+
+    Example:
+        >>> from xfv_demo import SavedModelEmbedder
+        >>> embedder = SavedModelEmbedder("assets/models/mobilefacenet", engine="tensorflow")
+        >>> embedder.name, embedder.dimensions
+        ('mobilefacenet', 192)
     """
 
     def __init__(
@@ -474,6 +480,13 @@ def load_embedder(
     Raises:
         ModelError: There is no such model, it is of the wrong kind, or the engine cannot run it.
         DownloadError: It could not be fetched (never with "auto").
+
+    Example:
+        >>> import numpy as np
+        >>> from xfv_demo import load_embedder
+        >>> embedding = load_embedder("mobilefacenet").embed(np.zeros((1, 112, 112, 3), np.float32))
+        >>> embedding.shape, round(float(np.linalg.norm(embedding)), 5)
+        ((1, 192), 1.0)
     """
     located = locate_model(model, allow_download=allow_download, progress=progress)
     return SavedModelEmbedder(

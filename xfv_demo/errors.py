@@ -26,7 +26,16 @@ def printable(name: str) -> str:
 
 
 class XfvError(Exception):
-    """Base of all errors that this package raises for bad input."""
+    """Base of all errors that this package raises for bad input.
+
+    Example:
+        >>> from xfv_demo import XfvError, read_photo
+        >>> try:
+        ...     read_photo("nowhere.jpg")
+        ... except XfvError as error:
+        ...     print(error)
+        "nowhere.jpg" was not found; check the path "nowhere.jpg".
+    """
 
 
 class ImageError(XfvError):

@@ -119,6 +119,12 @@ def read_photo(source: PhotoSource, name: str | None = None) -> Photo:
         ImageError: The source cannot be opened, is empty, cut off, damaged, no image, in a format or of
             values not read here, too small or too large. Sizes are taken from a file's header, before any
             pixel is decoded.
+
+    Example:
+        >>> from xfv_demo import read_photo
+        >>> photo = read_photo("assets/examples/obama.jpg")
+        >>> photo.shape, photo.dtype
+        ((1137, 910, 3), dtype('uint8'))
     """
     label = f'"{printable(name) if name else photo_name(source)}"'
     if isinstance(source, np.ndarray):

@@ -52,6 +52,15 @@ class Verifier:
 
     Raises:
         XfvError: The threshold is out of its range.
+
+    Example:
+        >>> from xfv_demo import Verifier, load_embedder
+        >>> verifier = Verifier.calibrated(load_embedder("mobilefacenet"))
+        >>> verification = verifier.verify("assets/examples/obama.jpg", "assets/examples/obama2.jpg")
+        >>> verification.same_person, verification.distance < verification.threshold
+        (True, True)
+        >>> verification.confidence > 0.9
+        True
     """
 
     def __init__(

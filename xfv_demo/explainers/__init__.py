@@ -1,6 +1,19 @@
 """The methods that explain a verdict, one a module, and `EXPLAINERS`, which has them by name.
 
 Each takes an embedder first, then its own settings by keyword.
+
+Example:
+    >>> import numpy as np
+    >>> from xfv_demo import EXPLAINERS
+    >>> class Colours:  # a model that compares the mean colours of faces
+    ...     def embed(self, images):
+    ...         means = images.mean(axis=(1, 2))
+    ...         return means / np.linalg.norm(means, axis=1, keepdims=True)
+    >>> red, blue = np.full((2, 112, 112, 3), 0.1, np.float32)
+    >>> red[..., 0] = blue[..., 2] = 0.9
+    >>> explanation = EXPLAINERS["occlusion"](Colours(), patch_sizes=(28,), stride=28).explain(red, blue)
+    >>> explanation.probe_map.shape, explanation.progress
+    ((112, 112), 1.0)
 """
 
 from xfv_demo.explainers.base import EXPLAINERS as EXPLAINERS
