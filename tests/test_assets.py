@@ -287,6 +287,7 @@ def test_progress_goes_to_standard_error(server, capfd):
     assert out == ""
     assert NAME in err
     assert "601k/601k" in err
+    assert "/1.00" not in err
 
 
 def test_a_slow_but_steady_download_is_waited_for(server):
@@ -371,6 +372,15 @@ def test_a_connection_that_never_comes_about_is_given_up(cache, silent_port):
     with pytest.raises(DownloadError, match=r"from 127\.0\.0\.1: no connection within 0\.4 s;"):
         assets.fetch_model(NAME, url=f"http://127.0.0.1:{silent_port}/model.zip", connect_timeout=0.4)
     assert left_in(cache) == []
+
+
+@pytest.mark.parametrize("dead", ["silent", "closed"])
+def test_a_dead_address_does_not_hide_a_live_one(server, monkeypatch, silent_port, dead):
+    ports = silent_port if dead == "silent" else closed_port(), server.server_port
+    entry = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    answers = [(*entry, ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+    assert_whole(fetch(server))
 
 
 def test_a_name_that_is_not_known(cache, monkeypatch):

@@ -356,8 +356,10 @@ def _retrieve(model: FetchableModel, work: Path, progress: bool, timeout: tuple[
     from tqdm import tqdm
 
     pooch.get_logger().setLevel("WARNING")  # it tells on standard error whatever it does
-    # The total is pooch's to set; the one here lets it take the bar, which is false without.
-    with tqdm(total=1, desc=f"fetching {model.name}", unit="B", unit_scale=True, disable=not progress) as bar:
+    # pooch sets the total, and takes no bar that is false: without one, it is as true as what it goes over.
+    with tqdm(
+        iter(()), desc=f"fetching {model.name}", unit="B", unit_scale=True, disable=not progress
+    ) as bar:
         download = pooch.HTTPDownloader(
             progressbar=bar,
             chunk_size=_CHUNK_BYTES,
