@@ -102,14 +102,14 @@ def made(name, embedder, **settings):
 
 
 @pytest.fixture(scope="module")
-def photos():
+def four():
     return np.random.default_rng(3).random((4, 112, 112, 3), np.float32)
 
 
 @pytest.fixture(scope="module")
-def batch(photos):
+def batch(four):
     """Five pairs of four photos: turned round, with itself, and one twice."""
-    return photos[[0, 1, 2, 3, 0]], photos[[1, 0, 2, 1, 1]]
+    return four[[0, 1, 2, 3, 0]], four[[1, 0, 2, 1, 1]]
 
 
 def assert_same(given, expected, atol=1e-5):
@@ -216,10 +216,10 @@ class TestShared:
         return embedder
 
     @pytest.mark.parametrize("name", ["xssab", "fggb", "xcos", "corrrise", "occlusion"])
-    def test_photos_as_they_are(self, name, batch, photos):
+    def test_photos_as_they_are(self, name, batch, four):
         first, *_ = self.explained(name, batch).embedded
         # In the order in which they are met.
-        np.testing.assert_array_equal(first, photos[[0, 1, 2, 3]])
+        np.testing.assert_array_equal(first, four[[0, 1, 2, 3]])
 
     def test_xssab(self, batch):
         embedder = self.explained("xssab", batch)
@@ -277,7 +277,7 @@ class TestShared:
 
 class TestKnownEmbeddings:
     @pytest.mark.parametrize("name", EXPLAINERS)
-    def test_are_not_computed_again(self, name, batch, photos):
+    def test_are_not_computed_again(self, name, batch, four):
         known = Linear().embed(np.concatenate(batch)).reshape(2, 5, DIMENSIONS)
         embedder = Linear()
         given = made(name, embedder).explain_batch(*batch, embeddings=known)
@@ -286,7 +286,7 @@ class TestKnownEmbeddings:
         for one, other in zip(given, [*expected, expected[0]], strict=True):
             assert_same(one, other)
         for image in (image for images in embedder.embedded for image in images):
-            assert not (image == photos).all(axis=(1, 2, 3)).any()
+            assert not (image == four).all(axis=(1, 2, 3)).any()
 
     @pytest.mark.parametrize("name", EXPLAINERS)
     def test_of_another_shape_are_refused(self, name, batch):
@@ -296,10 +296,10 @@ class TestKnownEmbeddings:
         with pytest.raises(ValueError, match=r"embeddings must be \(2, D\).*not \(6,\)"):
             explainer.explain(batch[0][0], batch[1][0], embeddings=np.ones(6))
 
-    def test_on_the_road_from_two_photos_to_all_explanations(self, photos):
+    def test_on_the_road_from_two_photos_to_all_explanations(self, four):
         """Gradients and grids have forward passes of their own; `embed` sees either photo once."""
         embedder = Linear()
-        sources = [(255 * photo).astype(np.uint8) for photo in photos[:2]]
+        sources = [(255 * photo).astype(np.uint8) for photo in four[:2]]
         verification = Verifier(embedder, detector=SimpleNamespace()).verify(*sources, aligned=True)
         faces = np.stack([verification.probe.aligned, verification.reference.aligned])
         explain_pair(embedder, verification, list(EXPLAINERS), settings=QUICK)
@@ -308,8 +308,8 @@ class TestKnownEmbeddings:
         assert seen.tolist() == [1, 1]
         assert len(embedder.embedded[0]) == 2
 
-    def test_of_a_verification(self, photos):
-        sources = [(255 * photo).astype(np.uint8) for photo in photos[:2]]
+    def test_of_a_verification(self, four):
+        sources = [(255 * photo).astype(np.uint8) for photo in four[:2]]
         verifier = Verifier(Linear(), detector=SimpleNamespace())
         verification = verifier.verify(*sources, aligned=True)
         for face in (verification.probe, verification.reference):
@@ -345,14 +345,14 @@ class TestRegistration:
         yield "toy"
         del base._registered["toy"]
 
-    def test_is_in_the_choices_and_keeps_the_contract_of_batches(self, toy, batch, photos):
+    def test_is_in_the_choices_and_keeps_the_contract_of_batches(self, toy, batch, four):
         assert check_methods(["toy"]) == ("toy",)
         assert list(EXPLAINERS)[-1] == "toy"
         assert_one_by_one(made(toy, None), *batch)
         test_photos_are_left_as_they_are(toy, batch)
         test_no_pairs_have_no_explanations(toy, [])
         TestKnownEmbeddings().test_of_another_shape_are_refused(toy, batch)
-        TestKnownEmbeddings().test_are_not_computed_again(toy, batch, photos)
+        TestKnownEmbeddings().test_are_not_computed_again(toy, batch, four)
 
     def test_is_seen_by_command_line_page_and_benchmark(self):
         """In a process of its own, as these are laid out once."""
