@@ -313,10 +313,40 @@ class TestUnpacked:
             [(f"{number}.jpg", b"") for number in range(300)],
         ):
             path.write_bytes(tar_bytes(members, "w:gz"))
-            assert "far more than it holds" in refusal(unpacked, path)
+            assert "far more than photos do" in refusal(unpacked, path)
             path.write_bytes(tar_bytes(members))  # The same, uncompressed, is as large as it says.
             assert unpacked(path)
         assert len(list(cache.iterdir())) == 3
+
+    def test_a_header_that_asks_for_memory(self, tmp_path, cache):
+        """A long name or extended header is read whole: no more of it than an archive may unpack to."""
+        for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+            info = tarfile.TarInfo("a.jpg")
+            info.type, info.size = kind, 1 << 32
+            path = tmp_path / "bomb.tgz"
+            with gzip.open(path, "wb", 1) as file:
+                file.write(info.tobuf(tarfile.GNU_FORMAT))
+                for _ in range(100):
+                    file.write(bytes(1 << 20))
+            assert "far more than photos do" in refusal(unpacked, path)
+        self.assert_nothing_is_left(cache)
+
+    def test_files_with_holes_are_left_out(self, tmp_path):
+        """They are as large as they say without a byte of it in the archive."""
+        info = tarfile.TarInfo("holes.jpg")
+        info.pax_headers = {
+            "GNU.sparse.map": "0,4",
+            "GNU.sparse.size": str(200 << 20),
+            "GNU.sparse.name": "h.jpg",
+        }
+        path = tmp_path / "holes.tar"
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            info.size = 4
+            archive.addfile(info, io.BytesIO(b"hole"))
+            archive.addfile(tarfile.TarInfo("real.jpg"))
+        path.write_bytes(file.getvalue())
+        assert files_in(unpacked(path)) == {"real.jpg": b""}
 
     def test_no_archive(self, tmp_path, cache):
         path = tmp_path / "lfw.tgz"

@@ -1169,7 +1169,7 @@ def unpacked(path: Path) -> Path:
     """Unpacks an archive into the cache, if its images are not there yet.
 
     Only images come out; of other files, which `LabelledImages.left_out` names, an empty one. What is no
-    regular file (a link, a device) is left out, as are hidden ones and those that lead out of the archive. Of
+    plain file (a link, a device) is left out, as are hidden ones and those that lead out of the archive. Of
     several members of one path the first is taken.
 
     Args:
@@ -1211,22 +1211,35 @@ def unpacked(path: Path) -> Path:
         folder /= folders[0]
 
 
+class _Bounded(io.RawIOBase):
+    """A stream of an archive that ends in a refusal where it yields far more than a set of photos would."""
+
+    def __init__(self, content: IO[bytes] | gzip.GzipFile, most: int, name: str) -> None:
+        self._content, self._left, self._name = content, most, name
+
+    def read(self, size: int = -1, /) -> bytes:
+        read = self._content.read(size)
+        self._left -= len(read)
+        if self._left < 0:
+            raise DatasetError(
+                f"{_quoted(self._name)} unpacks to far more than photos do, so it is no set of them."
+            )
+        return read
+
+
 def _unpack(file: IO[bytes], name: str, folder: Path) -> None:
     folder.mkdir(mode=0o700)  # They are faces.
-    left = max(os.fstat(file.fileno()).st_size * _LARGEST_GROWTH, _GROWTH_ALLOWED)
+    most = max(os.fstat(file.fileno()).st_size * _LARGEST_GROWTH, _GROWTH_ALLOWED)
     compressed = file.read(len(_GZIP_MARK)) == _GZIP_MARK
     file.seek(0)
     with (
         # Not tarfile's own gzip stream: that takes a file which was cut off for one that ends there.
         gzip.open(file) if compressed else nullcontext(file) as content,
-        tarfile.open(fileobj=content, mode="r|") as archive,
+        tarfile.open(fileobj=_Bounded(content, most, name), mode="r|") as archive,
     ):
         for member in archive:
             key = str(PurePosixPath(member.name))
-            left -= tarfile.BLOCKSIZE + member.size
-            if left < 0:
-                raise DatasetError(f"{_quoted(name)} unpacks to far more than it holds, which photos do not.")
-            if not member.isreg() or "/." in f"/{key}":
+            if not member.isreg() or member.issparse() or "/." in f"/{key}":
                 continue
             target = folder / tarfile.data_filter(member, str(folder)).name
             is_photo = _is_called_as_photo(key)
