@@ -300,6 +300,7 @@ class TestFoldwise:
 
 
 class TestComparison:
+    @pytest.mark.slow
     def test_a_row_for_each_method(self):
         distances, genuine = lfw_like()
         rows = compare_calibrators(distances, genuine)
@@ -650,6 +651,7 @@ class TestTheClosestOfSeveralPairs:
         with pytest.raises(CalibrationError, match=f"closest of {pairs} pairs"):
             self.CALIBRATION.probability_of_closest(0.4, pairs)
 
+    @pytest.mark.slow
     def test_it_comes_true(self, rng):
         """100,000 choices among 6 pairs, every second with one genuine pair: as often right as stated."""
         fitted = made(LogisticCalibrator(slope=20.0, intercept=12.0, bound=1e-6), 0.6)

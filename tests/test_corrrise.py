@@ -72,6 +72,7 @@ def by_the_definition(embedder, photo, other, visible):
 
 
 class TestDefinition:
+    @pytest.mark.slow
     def test_is_numpys_correlation(self, random_pair):
         embedder = RandomProjection()
         explanation = CorrRiseExplainer(embedder, **FEW).explain(*random_pair)
@@ -231,6 +232,7 @@ class TestMasks:
         first, again = (CorrRiseExplainer(RandomProjection(), **FEW).explain(*random_pair) for _ in range(2))
         np.testing.assert_array_equal(first.probe_map, again.probe_map)
 
+    @pytest.mark.slow
     def test_are_the_generators(self, random_pair):
         explainers = [
             CorrRiseExplainer(RandomProjection(), **FEW, rng=np.random.default_rng(seed))

@@ -390,6 +390,7 @@ class TestUnpacked:
         monkeypatch.setattr(datasets, "_unpack", slowly)
         assert files_in(unpacked(path)) == {key: content(key) for key in KEYS}
 
+    @pytest.mark.slow
     @settings(max_examples=100, deadline=None)
     @given(data=st.data())
     def test_mangled(self, tmp_path_factory, data):
@@ -968,9 +969,7 @@ class TestLabelledImages:
         assert "one person only" in refusal(one.pairs, 2, np.random.default_rng(0))
 
     def test_many_people(self):
-        start = time.perf_counter()
-        self.drawn([1] * 3000 + [2] * 3000 + [400] * 5, 6000, folds=1)
-        assert time.perf_counter() - start < 5
+        assert len(self.drawn([1] * 3000 + [2] * 3000 + [400] * 5, 6000, folds=1)) == 6000
 
     def test_refuses(self):
         rng = np.random.default_rng(0)
@@ -1381,6 +1380,7 @@ LIVE, ATTEMPTS = (sorted(group) for group in hostile_pickles("x"))
 
 
 class TestHostilePickles:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", LIVE)
     def test_nothing_is_run(self, tmp_path, name):
         ran = tmp_path / "ran"
@@ -1484,10 +1484,7 @@ class TestBombs:
     def refused(self, folder, data):
         path = folder / "bomb.bin"
         path.write_bytes(data)
-        start = time.perf_counter()
-        message = refusal(read_insightface_bin, path)
-        assert time.perf_counter() - start < 5
-        return message
+        return refusal(read_insightface_bin, path)
 
     @pytest.mark.parametrize(
         "data",
@@ -1533,7 +1530,7 @@ class TestBombs:
             data = b"\x80\x02]r" + struct.pack("<I", place) + b"."
             assert "more instructions" in self.refused(tmp_path, data)
 
-    def test_memory_is_bounded(self, tmp_path):
+    def test_memory_is_bounded(self, tmp_path, run_python):
         """In a process that may have 256 MB more than it has: every bomb is refused all the same."""
         for index, data in enumerate((
             b"\x80\x02]r\xff\xff\xff\xff.",
@@ -1556,12 +1553,9 @@ for file in sorted(Path(sys.argv[1]).glob("*.bin")):
         assert "MemoryError" not in repr(error.__cause__), file
         print("refused")
 """
-        done = subprocess.run(
-            [sys.executable, "-c", program, tmp_path],
-            capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        assert done.stdout == "refused\n" * 5
+        assert run_python("-c", program, tmp_path).stdout == "refused\n" * 5
 
+    @pytest.mark.slow
     def test_more_instructions_than_images(self, tmp_path):
         assert "more instructions" in self.refused(tmp_path, b"\x80\x02" + b"]" * 1_500_000 + b".")
 
@@ -1700,13 +1694,11 @@ class TestLabeledFacesInTheWild:
         people = [{person(key) for key in part.images} for part in (train, test)]
         assert not set.intersection(*people)
 
-    def test_streams_all_images_in_seconds(self, view_2):
-        start = time.perf_counter()
+    def test_streams_all_images(self, view_2):
         keys = []
         for key, data in view_2.source.stream(view_2.images):
             assert data.startswith(b"\xff\xd8\xff")
             keys.append(key)
-        assert time.perf_counter() - start < 10
         assert sorted(keys) == sorted(view_2.images)
 
     def test_subset(self, view_2):

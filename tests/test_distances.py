@@ -122,6 +122,7 @@ class TestRead:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 class TestEvaluate:
     def test_the_report_is_that_of_the_distances(self, run_here, no_model, scores, distances, tmp_path):
         done = run_here("evaluate", "pairs", "--distances", scores, "--model", "their/arc", "--seed", 5)
@@ -223,6 +224,7 @@ class Brightness:
         return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
+@pytest.mark.slow
 class TestAlignedSets:
     """Two people, a dark and a light one, 25 aligned pictures of each."""
 

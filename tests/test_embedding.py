@@ -14,6 +14,8 @@ import pytest
 from xfv_demo import EXPLAINERS, SavedModelEmbedder, XfvError, load_embedder
 from xfv_demo.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "assets" / "models" / "mobilefacenet"
 

@@ -71,6 +71,7 @@ class NeverAsked(MtcnnDetector):
 KEYS = ["obama.jpg", "wall.png", "obama2.jpg", "notes.jpg", "biden.jpg"]
 
 
+@pytest.mark.slow
 def test_what_the_embedder_gives_is_kept_as_it_is_and_its_length_bears_on_no_distance(source, store):
     keys = ["obama.jpg", "biden.jpg"]
     plain, long = (embed_images(source, keys, one, store, workers=1) for one in (MeanColour(), LongVectors()))

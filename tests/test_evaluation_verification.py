@@ -222,11 +222,13 @@ class TestOnManyPairs:
         assert list(lfw_report.evidence.calibrations) == list(CALIBRATORS)
         assert lfw_report.not_compared == {}
 
+    @pytest.mark.slow
     def test_another_method(self):
         report = report_of(*lfw_like(), method="isotonic")
         assert report.method == report.calibration.method == "isotonic"
         assert report.confidence.summary == report.comparison[2]
 
+    @pytest.mark.slow
     def test_a_method_that_cannot_be_fitted_is_named_not_hidden(self):
         # All within three of x-Face's bins.
         distances, genuine = pairs(0.001, 0.0003, 0.003, 0.0003)
@@ -263,11 +265,13 @@ class TestOnManyPairs:
         assert checked == [600, *[480] * 5]
         assert len(fitted) == len(set(fitted)) == 6 * len(CALIBRATORS)
 
+    @pytest.mark.slow
     def test_equal_seeds_give_equal_reports(self):
         first, second = (report_of(*lfw_like(), rng=np.random.default_rng(3)) for _ in range(2))
         assert first.to_dict() == second.to_dict()
         assert first.to_dict() != report_of(*lfw_like(), rng=np.random.default_rng(4)).to_dict()
 
+    @pytest.mark.slow
     def test_inputs_stay_as_they_are_and_evidence_cannot_be_changed(self):
         distances, genuine = lfw_like()
         before = distances.copy()
@@ -305,6 +309,7 @@ class TestEqualMassBins:
 
 
 class TestWarning:
+    @pytest.mark.slow
     @pytest.mark.parametrize("dataset", ["lfw", "LFW", "lfw-deepfunneled", "/data/lfw.tgz"])
     def test_lfw_brings_its_warning(self, dataset):
         report = report_of(*lfw_like(), dataset=dataset)
@@ -312,6 +317,7 @@ class TestWarning:
             assert words in report.warning
         assert report.to_dict()["warning"] == report.warning
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dataset", ["my faces", "agedb_30", "halfway"])
     def test_others_have_none(self, dataset):
         assert report_of(*lfw_like(), dataset=dataset).warning is None

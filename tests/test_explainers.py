@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 import pytest
 
 from xfv_demo import EXPLAINERS
 from xfv_demo.explainers.base import Explainer, Explanation, MapPair
+from xfv_demo.grid import AffineHead
 
-# Few masks, so that the bundled model is through in a second.
+# Few masks, so that any model is through at once.
 FEW_MASKS = {"patch_sizes": (14, 28), "stride": 20, "step_size": 8}
 
 
@@ -47,18 +49,37 @@ class LinearGradients:
         return values, np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
 
 
-class FewDimensions:
-    """The bundled model's first 16 dimensions: each costs FGGB a backward pass."""
+class TinyNetwork(LinearGradients):
+    """One layer, a 4 x 4 grid of it, and what is affine in that; with gradients worked out on paper."""
 
-    def __init__(self, embedder):
-        self._embedder = embedder
+    name, dimensions, grid_shape = "tiny", 16, (4, 4, 8)
 
-    def embed(self, images):
-        return self._embedder.embed(images)[:, :16]
+    def __init__(self):
+        rng = np.random.default_rng(1)
+        self._kernel = rng.standard_normal((7 * 7 * 3, 8)) / 12
+        self.affine_head = AffineHead(
+            rng.standard_normal((*self.grid_shape, 16), np.float32), rng.standard_normal(16, np.float32)
+        )
+
+    def feature_grid(self, images):
+        cells = images[:, ::4, ::4].reshape(-1, 4, 7, 4, 7, 3).swapaxes(2, 3).reshape(-1, 4, 4, 7 * 7 * 3)
+        return np.maximum((cells - 0.5) @ self._kernel, 0)
 
     def embedding_gradients(self, images, weights):
-        unused = self._embedder.dimensions - 16
-        return self._embedder.embedding_gradients(images, np.pad(weights, ((0, 0), (0, 0), (0, unused))))
+        values, length = self._values(images)
+        unit = values / length
+        across = (weights - (weights * unit).sum(axis=-1, keepdims=True) * unit) / length
+        on_grid = np.einsum("knd,hwcd->knhwc", across, self.affine_head.weights)
+        on_cells = (on_grid * (self.feature_grid(images) > 0)) @ self._kernel.T
+        sampled = on_cells.reshape(*weights.shape[:2], 4, 4, 7, 7, 3).swapaxes(3, 4)
+        gradients = np.zeros((*weights.shape[:2], 112, 112, 3), np.float32)
+        gradients[:, :, ::4, ::4] = sampled.reshape(*weights.shape[:2], 28, 28, 3)
+        return gradients
+
+    def _values(self, images):
+        head = self.affine_head
+        values = np.einsum("nhwc,hwcd->nd", self.feature_grid(images), head.weights) + head.bias
+        return values, np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def occlusion(_embedder, **settings):
@@ -72,17 +93,13 @@ def occlusion_of_noise(embedder, **settings):
     )
 
 
-def occlusion_of_the_bundled(embedder, **settings):
-    return EXPLAINERS["occlusion"](embedder, **FEW_MASKS, **settings)
-
-
 def xssab(embedder, **settings):
-    return EXPLAINERS["xssab"](embedder, **settings)
+    return EXPLAINERS["xssab"](embedder, 0.36, **settings)
 
 
 def smooth_xssab(embedder, **settings):
     rng = np.random.default_rng(4)
-    return EXPLAINERS["xssab"](embedder, noise_samples=3, gaussian_sigma=1, rng=rng, **settings)
+    return EXPLAINERS["xssab"](embedder, 0.36, noise_samples=3, gaussian_sigma=1, rng=rng, **settings)
 
 
 def grid(embedder, **settings):
@@ -109,37 +126,58 @@ def fggb(_embedder, **settings):
 
 
 def smooth_fggb(embedder, **settings):
-    return EXPLAINERS["fggb"](FewDimensions(embedder), 0.36, gaussian_sigma=5, **settings)
+    return EXPLAINERS["fggb"](embedder, 0.36, gaussian_sigma=5, **settings)
 
 
 def corrrise(_embedder, **settings):
-    return EXPLAINERS["corrrise"](LinearEmbedder(), **settings)
+    return EXPLAINERS["corrrise"](LinearEmbedder(), masks=100, **settings)
 
 
-def corrrise_of_the_bundled(embedder, **settings):
+def few_corrrise(embedder, **settings):
     rng = np.random.default_rng(3)
     return EXPLAINERS["corrrise"](embedder, masks=48, step_size=16, rng=rng, **settings)
 
 
 CASES = {
-    "occlusion": [occlusion, occlusion_of_noise, occlusion_of_the_bundled],
+    "occlusion": [occlusion, occlusion_of_noise],
     "xssab": [xssab, smooth_xssab],
     "grid": [grid],
     "xcos": [xcos, untrained_xcos],
     "fggb": [fggb, smooth_fggb],
-    "corrrise": [corrrise, corrrise_of_the_bundled],
+    "corrrise": [corrrise, few_corrrise],
 }
 
+# A head is one of Keras's, and fits the bundled model.
+ON_THE_BUNDLED = [xcos, untrained_xcos]
 
-@pytest.fixture(params=[make for makers in CASES.values() for make in makers], ids=lambda make: make.__name__)
-def make(request, embedder):
+
+@pytest.fixture(
+    params=[
+        pytest.param(make, id=make.__name__, marks=pytest.mark.slow if make in ON_THE_BUNDLED else ())
+        for makers in CASES.values()
+        for make in makers
+    ]
+)
+def make(request):
     """Makes one of the explainers, with further settings."""
+    on_the_bundled = request.param in ON_THE_BUNDLED
+    embedder = request.getfixturevalue("embedder") if on_the_bundled else TinyNetwork()
     return lambda **settings: request.param(embedder, **settings)
 
 
+@pytest.fixture(scope="module")
+def faces(photos):
+    """Two people's faces, cut out by hand."""
+    cuts = {"obama": photos["obama"][30:480, 270:720], "biden": photos["biden"][120:600, 330:810]}
+    return {
+        name: cv2.resize(cut, (112, 112), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        for name, cut in cuts.items()
+    }
+
+
 @pytest.fixture
-def pair(aligned):
-    return aligned["obama"], aligned["biden"]
+def pair(faces):
+    return faces["obama"], faces["biden"]
 
 
 def assert_same(first, second, atol=1e-5):
@@ -159,21 +197,50 @@ def test_explainers_know_their_keys():
     assert all(explainer.name == key for key, explainer in EXPLAINERS.items())
 
 
+def test_the_network_has_the_gradients_that_it_gives(pair, rng):
+    """By differences: the contract below is no better than what it is tested on."""
+    network, images = TinyNetwork(), pair[0][None].astype(np.float64)
+    weights = rng.standard_normal((1, 1, 16))
+    gradients = network.embedding_gradients(images, weights)
+    for place in ((0, 0, 0, 0), (0, 40, 60, 1), (0, 56, 56, 2), (0, 41, 60, 1)):
+        moved = np.zeros_like(images)
+        moved[place] = 1e-5
+        sums = [(weights[0] * np.divide(*network._values(images + sign * moved))).sum() for sign in (1, -1)]
+        assert (sums[0] - sums[1]) / 2e-5 == pytest.approx(gradients[(0, *place)], abs=1e-5)
+
+
+@pytest.mark.parametrize("method", sorted(EXPLAINERS))
+def test_the_bundled_model_is_explained_as_promised(method, embedder, aligned):
+    """The contract once on a real network; xCos has all of it there."""
+    pair, explainer = (aligned["obama"], aligned["biden"]), CASES[method][-1](embedder)
+    there, back = explainer.explain(*pair), explainer.explain(*pair[::-1])
+    assert_as_promised(there)
+    assert there.progress == 1
+    np.testing.assert_allclose(there.probe_map, back.reference_map, atol=1e-5)
+    np.testing.assert_allclose(there.reference_map, back.probe_map, atol=1e-5)
+    np.testing.assert_allclose(explainer.probe_map(*pair), there.probe_map, atol=1e-5)
+    assert_same(CASES[method][-1](embedder, batch_size=5).explain(*pair), there)
+
+
 def test_maps_are_as_promised(make, pair):
     for explanation in make().stream(*pair):
-        for values, scale in (
-            (explanation.probe_map, explanation.probe_scale),
-            (explanation.reference_map, explanation.reference_scale),
-        ):
-            assert values.shape == (112, 112)
-            assert values.dtype == np.float32
-            assert np.isfinite(values).all()
-            assert np.abs(values).max() == pytest.approx(1)
-            assert scale > 0
-        assert 0 <= explanation.distance <= 2
-        for part in explanation.parts.values():
-            assert part.probe.shape == part.reference.shape == (112, 112)
-            assert part.probe.dtype == part.reference.dtype == np.float32
+        assert_as_promised(explanation)
+
+
+def assert_as_promised(explanation):
+    for values, scale in (
+        (explanation.probe_map, explanation.probe_scale),
+        (explanation.reference_map, explanation.reference_scale),
+    ):
+        assert values.shape == (112, 112)
+        assert values.dtype == np.float32
+        assert np.isfinite(values).all()
+        assert np.abs(values).max() == pytest.approx(1)
+        assert scale > 0
+    assert 0 <= explanation.distance <= 2
+    for part in explanation.parts.values():
+        assert part.probe.shape == part.reference.shape == (112, 112)
+        assert part.probe.dtype == part.reference.dtype == np.float32
 
 
 def test_progress_grows_to_1(make, pair):
@@ -227,8 +294,8 @@ def test_photos_are_left_as_they_are(make, pair):
 
 
 @pytest.mark.parametrize("case", ["itself", "its mirror image", "black", "both black", "both grey"])
-def test_odd_pairs_have_maps(make, aligned, case):
-    face = aligned["obama"]
+def test_odd_pairs_have_maps(make, faces, case):
+    face = faces["obama"]
     black, grey = np.zeros_like(face), np.full_like(face, 0.5)
     pair = {
         "itself": (face, face),
@@ -271,15 +338,24 @@ VIEWS = {
     "corrrise": ["combined", "for", "against"],
 }
 
-# What makes a method quick on the bundled model.
-QUICK = {"occlusion": FEW_MASKS, "corrrise": {"masks": 64}, "fggb": {"threshold": 0.36}}
+# What makes a method quick.
+QUICK = {
+    "occlusion": FEW_MASKS,
+    "corrrise": {"masks": 64},
+    "fggb": {"threshold": 0.36},
+    "xssab": {"threshold": 0.36},
+}
 
 
-@pytest.fixture(params=sorted(EXPLAINERS))
-def steps(request, embedder, pair):
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name == "xcos" else ()) for name in sorted(EXPLAINERS)
+    ]
+)
+def steps(request, pair):
     """All steps of a method on a pair, in all its variants."""
     name = request.param
-    model = FewDimensions(embedder) if name == "fggb" else embedder
+    model = request.getfixturevalue("embedder") if name == "xcos" else TinyNetwork()
     return name, list(EXPLAINERS[name].stream_all(model, *pair, **QUICK.get(name, {})))
 
 

@@ -110,6 +110,7 @@ def words(figure):
     return [text.get_text() for text in texts(figure)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("draw", DRAWERS)
 class TestEveryFigure:

@@ -118,6 +118,7 @@ def test_a_hidden_cell_changes_the_cosine_by_its_share(embedder, aligned):
     assert change == pytest.approx(shares[3, 2], abs=1e-5)
 
 
+@pytest.mark.slow
 class TestModels:
     """Heads of other kinds, in models of two convolutions."""
 

@@ -115,6 +115,7 @@ def assert_agrees(explanation, expected):
 
 
 class TestDefinition:
+    @pytest.mark.slow
     def test_defaults_are_the_papers(self, random_pair):
         embedder = RandomProjection()
         expected = by_the_definition(embedder, *random_pair)
@@ -378,6 +379,7 @@ class TestStream:
                 assert values[face].mean() > 3 * outside.mean()
                 assert values[face].mean() > 0
 
+    @pytest.mark.slow
     def test_every_step_has_both_maps(self, random_pair):
         for step in EXPLAINERS["occlusion"].stream_all(RandomProjection(), *random_pair):
             for explanation in step.values():
@@ -475,6 +477,7 @@ class TestCache:
         fresh = OcclusionExplainer(RandomProjection(), **FEW).explain(*faces[:2])
         np.testing.assert_allclose(explainer.explain(*faces[:2]).probe_map, fresh.probe_map, atol=1e-6)
 
+    @pytest.mark.slow
     def test_other_settings_and_embedders_are_kept_apart(self, faces):
         cache = OccludedEmbeddings(capacity=20)
         embedder, other = RandomProjection(), RandomProjection(dimensions=5)
