@@ -350,7 +350,7 @@ class TestAlignedPhotos:
             figure.load()
 
 
-def test_a_real_group(run_here, examples, tmp_path):
+def test_a_real_group(run_model, examples, tmp_path):
     """Biden beside Obama, against Obama alone: the one on the right is found."""
     biden, obama = (Image.open(examples / f"{name}.jpg").resize((400, 500)) for name in ("biden", "obama"))
     group = Image.new("RGB", (800, 500))
@@ -358,7 +358,7 @@ def test_a_real_group(run_here, examples, tmp_path):
     group.paste(obama, (400, 0))
     group.save(tmp_path / "group.png")
     words = ("verify", "group.png", examples / "obama3.jpg", "--face", "best", "--json")
-    document = verdict(run_here(*words, "--model", "mobilefacenet"))
+    document = verdict(run_model(*words, "--model", "mobilefacenet"))
     assert document["same_person"]
     assert document["pairs_compared"] == 2
     probe = document["probe"]

@@ -24,6 +24,8 @@ from xfv_demo.evaluation.speed import (
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import OcclusionExplainer
 
+pytestmark = pytest.mark.slow
+
 COMPARISONS = ("all", "reference", "paired")
 
 
