@@ -1,7 +1,5 @@
 """Many pairs at once: the same as one by one for every explainer, with the work shared that can be."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -354,7 +352,7 @@ class TestRegistration:
         TestKnownEmbeddings().test_of_another_shape_are_refused(toy, batch)
         TestKnownEmbeddings().test_are_not_computed_again(toy, batch, four)
 
-    def test_is_seen_by_command_line_page_and_benchmark(self):
+    def test_is_seen_by_command_line_page_and_benchmark(self, run_python):
         """In a process of its own, as these are laid out once."""
         code = """
 from xfv_demo.explainers.base import register
@@ -380,7 +378,5 @@ groups = [one for one in page.blocks.values() if type(one).__name__ == "Checkbox
 offering = [one.label for one in groups if "toy" in [value for _, value in one.choices]]
 assert sorted(offering) == ["Explain by", "methods"], offering
 """
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
-        )
+        done = run_python("-c", code)
         assert done.returncode == 0, done.stderr
