@@ -18,24 +18,29 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 import typer
 
-from demo import line, scripts, sheet
-from demo.benchmark import RESULTS, benchmark_html, read_reports
+from demo import shared_html
+from demo.benchmark.reports import RESULTS, read_reports
+from demo.benchmark.tab_html import benchmark_html
+from demo.compare import events_js, faces_html, maps_html, verdict_html
+from demo.compare.handlers import WAITING, Components, Handlers, visibility
+from demo.compare.layout import wire
+from demo.compare.session import LETTERS, DisplayOptions, Session
 from demo.endpoints import add_endpoints
-from demo.handlers import WAITING, Handlers, Places, visibility
-from demo.hosts import Hosts, is_loopback
-from demo.middleware import guarded_by
-from demo.photo_input import PhotoInput
+from demo.model_service import VerificationService
 from demo.privacy import Deletion, banner_html, hosted
-from demo.service import VerificationService
-from demo.sessions import LETTERS, Look, Session
-from demo.uploads import Uploads
-from xfv_demo.assets import locate_model
-from xfv_demo.console import one_line_errors, silence_native_libraries
+from demo.server import line
+from demo.server.hosts import Hosts, is_loopback
+from demo.server.middleware import guarded_by
+from demo.server.photo_input import PhotoInput
+from demo.server.uploads import Uploads
+from demo.theme import THEME
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import PATCH_SIZES
-from xfv_demo.explaining import DEFAULT_METHODS
-from xfv_demo.rendering import PALETTES
+from xfv_demo.models.registry import locate_model
+from xfv_demo.pipeline import DEFAULT_METHODS
+from xfv_demo.plots.colours import PALETTES
+from xfv_demo.runtime.console import one_line_errors, silence_native_libraries
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -44,53 +49,6 @@ LARGEST_UPLOAD = "40mb"
 
 # Of so many visitors the state is kept, some 0.2 MB of each; of more, those who came last.
 MOST_VISITORS = 500
-
-THEME = gr.themes.Base(
-    primary_hue="indigo",
-    neutral_hue="slate",
-    font=["system-ui", "sans-serif"],
-    font_mono=["ui-monospace", "monospace"],
-    radius_size="md",
-).set(
-    body_background_fill="#f7f7f5",
-    body_background_fill_dark="#14171c",
-    body_text_color="#1d2430",
-    body_text_color_dark="#e8eaee",
-    body_text_color_subdued="#56606f",
-    body_text_color_subdued_dark="#a5aebb",
-    block_background_fill="#ffffff",
-    block_background_fill_dark="#1c2027",
-    block_border_color="#d9dce1",
-    block_border_color_dark="#363c47",
-    block_label_text_color="#56606f",
-    block_label_text_color_dark="#a5aebb",
-    block_title_text_color="#56606f",
-    block_title_text_color_dark="#a5aebb",
-    block_title_text_size="*text_sm",
-    border_color_primary="#d9dce1",
-    border_color_primary_dark="#363c47",
-    input_background_fill="#f7f7f5",
-    input_background_fill_dark="#14171c",
-    input_placeholder_color="#667080",
-    input_placeholder_color_dark="#8d97a6",
-    color_accent="#3f4fb5",
-    button_primary_background_fill="#3f4fb5",
-    button_primary_background_fill_dark="#4c5bd0",
-    button_primary_background_fill_hover="#333f94",
-    button_primary_background_fill_hover_dark="#5c6be0",
-    button_primary_text_color="#ffffff",
-    button_secondary_background_fill="#ffffff",
-    button_secondary_background_fill_dark="#262b34",
-    button_secondary_background_fill_hover="#eef0fb",
-    button_secondary_background_fill_hover_dark="#2f3540",
-    button_secondary_border_color="#c4c9d2",
-    button_secondary_border_color_dark="#464d5a",
-    button_secondary_text_color="#1d2430",
-    button_secondary_text_color_dark="#e8eaee",
-    button_border_width="1px",
-    slider_color="#3f4fb5",
-    slider_color_dark="#a9b4ff",
-)
 
 
 def build_app(
@@ -109,7 +67,7 @@ def build_app(
     deletion = deletion or Deletion.from_environment()
     uploads = Uploads.of_process(deletion)
     # Served from where they are, not copied.
-    gr.set_static_paths(sheet.EXAMPLES)
+    gr.set_static_paths(faces_html.EXAMPLES)
     with gr.Blocks(title="Why do these faces match?", analytics_enabled=False) as page:
         # Given as a class, it would be one more call that anybody can make. What expires is cleared aside:
         # clearing waits for what is being done for the visitor, and the server must not.
@@ -123,7 +81,9 @@ def build_app(
                 "<h1>Why do these faces match?</h1>"
                 "<p>Two photos: the same person or not, how sure, and which parts of the faces say so.</p>"
             )
-            status = gr.HTML(sheet.status_html("loading", "The model is loading; comparing waits for it."))
+            status = gr.HTML(
+                shared_html.status_html("loading", "The model is loading; comparing waits for it.")
+            )
         with gr.Row(elem_classes="privacy"):
             gr.HTML(banner_html(deletion, public=public))
             delete = gr.Button("Delete now", size="sm", elem_classes="quiet")
@@ -146,37 +106,43 @@ def build_app(
                                 buttons=[],
                                 height=300,
                             )
-                            found[letter] = gr.HTML(sheet.found_html(letter), js_on_load=scripts.PICK_FACE)
+                            found[letter] = gr.HTML(
+                                faces_html.found_html(letter), js_on_load=events_js.PICK_FACE
+                            )
                     with gr.Column(elem_classes="start", min_width=260):
-                        examples = gr.HTML(sheet.examples_html(), js_on_load=scripts.PICK_EXAMPLE)
+                        examples = gr.HTML(faces_html.examples_html(), js_on_load=events_js.PICK_EXAMPLE)
                         with gr.Row(elem_classes="go"):
                             compare = gr.Button("Compare", variant="primary", size="lg")
                             stop = gr.Button("Stop", size="lg", interactive=False)
-                        progress = gr.HTML(sheet.progress_html(), elem_classes="waiting")
-                gr.HTML(sheet.STALE, js_on_load=scripts.MARK_STALE, elem_classes="stale-place")
+                        progress = gr.HTML(shared_html.progress_html(), elem_classes="waiting")
+                gr.HTML(verdict_html.STALE, js_on_load=events_js.MARK_STALE, elem_classes="stale-place")
                 with gr.Row(elem_classes="verdict-row"):
-                    verdict = gr.HTML(sheet.result_html(sheet.empty_verdict_html()))
+                    verdict = gr.HTML(verdict_html.result_html(verdict_html.empty_verdict_html()))
                     scale = gr.HTML(
-                        sheet.result_html(sheet.scale_html(None)), js_on_load=scripts.MOVE_THRESHOLD
+                        verdict_html.result_html(verdict_html.scale_html(None)),
+                        js_on_load=events_js.MOVE_THRESHOLD,
                     )
-                gr.HTML(sheet.WHY)
+                gr.HTML(maps_html.WHY)
                 with gr.Row(elem_classes="why"):
                     with gr.Row(elem_classes="maps"):
                         with gr.Column(elem_classes="subjects"):
                             aligned = gr.HTML(
-                                sheet.result_html(sheet.aligned_html()), js_on_load=scripts.ASK_PLACE
+                                verdict_html.result_html(faces_html.aligned_html()),
+                                js_on_load=events_js.ASK_PLACE,
                             )
-                            answer = gr.HTML(sheet.result_html(sheet.empty_answer_html()))
+                            answer = gr.HTML(verdict_html.result_html(maps_html.empty_answer_html()))
                         methods = {
                             method: gr.HTML(
-                                sheet.result_html(sheet.method_html(method, explainer.title, WAITING)),
+                                verdict_html.result_html(
+                                    maps_html.method_html(method, explainer.title, WAITING)
+                                ),
                                 visible=visibility(method in DEFAULT_METHODS),
-                                js_on_load=scripts.CHOOSE_VIEW,
+                                js_on_load=events_js.CHOOSE_VIEW,
                             )
                             for method, explainer in EXPLAINERS.items()
                         }
                     with gr.Column(elem_classes="aside"):
-                        legend = gr.HTML(sheet.legend_html(Look()))
+                        legend = gr.HTML(maps_html.legend_html(DisplayOptions()))
                         strength = gr.Slider(0, 100, value=100, step=5, label="Strength, %", buttons=[])
                         shown = gr.Radio(
                             [
@@ -187,7 +153,7 @@ def build_app(
                             value="published",
                             label="Maps as",
                         )
-                        gr.HTML(sheet.how_to_read_html())
+                        gr.HTML(maps_html.how_to_read_html())
                 gr.HTML("<h2>Keep</h2>")
                 with gr.Row(elem_classes="keep"):
                     download = gr.DownloadButton("Download .zip", interactive=False, scale=0, min_width=180)
@@ -213,7 +179,7 @@ def build_app(
                     with gr.Row():
                         chosen = gr.CheckboxGroup(
                             [
-                                (sheet.method_in_words(method, explainer.title), method)
+                                (maps_html.method_in_words(method, explainer.title), method)
                                 for method, explainer in EXPLAINERS.items()
                             ],
                             value=list(DEFAULT_METHODS),
@@ -239,11 +205,11 @@ def build_app(
                         )
             with gr.Tab("Benchmark"):
                 gr.HTML(benchmark_html(read_reports(RESULTS)))
-        gr.HTML(sheet.FOOT, elem_classes="foot")
+        gr.HTML(shared_html.FOOT, elem_classes="foot")
         timer = gr.Timer(1.0)
         press = gr.Number(0, precision=0, visible=False)
 
-        places = Places(
+        places = Components(
             session=session,
             photos=photos,
             found=found,
@@ -259,7 +225,7 @@ def build_app(
             command=command,
         )
         handlers = Handlers(service, places, needs_consent=hosted())
-        _wire(
+        wire(
             page,
             handlers,
             places,
@@ -285,95 +251,6 @@ def build_app(
 def _line_is_full() -> None:
     """What the call of one who comes when the line is full is turned into."""
     raise gr.Error(line.LINE_IS_FULL, duration=None, title="Nothing was compared", print_exception=False)
-
-
-def _wire(
-    page: gr.Blocks,
-    handlers: Handlers,
-    places: Places,
-    *,
-    compare: gr.Button,
-    press: gr.Number,
-    agrees: gr.Checkbox,
-    delete: gr.Button,
-    examples: gr.HTML,
-    settings: list[Any],
-    look: list[Any],
-    status: gr.HTML,
-    timer: gr.Timer,
-) -> None:
-    """Says which control calls which handler."""
-    session = places.session
-    # Not shown to programs, which have calls of their own. Comparing alone is queued: Gradio's page closes
-    # its one stream of queued results when the last one due has come, and of a call that is made at that
-    # moment the result never arrives. With the stream 0.1 s late, as from a host far away, 6 of 30 second
-    # photos were left without their faces.
-    at_once: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    model, calibration, precision, chosen, *occlusion = settings
-    # What a verdict and its maps are of. Which methods explain it is not in it: what is shown stays true.
-    compared = [*places.photos.values(), model, calibration, precision, *occlusion]
-    # Before all else that follows a change, as Gradio does one after the other: the browser is not to wait.
-    changes = [control.change for control in compared]
-    gr.on(changes, None, compared, [press], js=scripts.STANDING, **at_once)
-    gr.on(changes, handlers.changed, [session, press], [session], trigger_mode="multiple", **at_once)
-    asking = agrees.change(handlers.consented, [session, agrees], [session], **at_once)
-    for letter in LETTERS:
-        find = handlers.photo_changed(letter), [session, places.photos[letter]]
-        places.photos[letter].change(*find, [session, places.found[letter]], **at_once)
-        asking = asking.then(*find, [session, places.found[letter]], **at_once)
-        places.found[letter].select(
-            handlers.face_picked(letter), [session], [session], trigger_mode="multiple", **at_once
-        )
-    examples.select(handlers.example, None, list(places.photos.values()), **at_once)
-    # The one that runs is told to end before the next waits for its end.
-    compare.click(None, compared, [press], js=scripts.PRESSED, **at_once).then(
-        handlers.changed, [session, press], [session], trigger_mode="multiple", **at_once
-    ).then(
-        handlers.compare,
-        [session, *places.photos.values(), *settings, press],
-        places.results,
-        js=scripts.COMPARE,
-        trigger_mode="always_last",
-        api_visibility="private",
-        concurrency_id="model",
-        show_progress="minimal",
-        show_progress_on=[places.progress],
-    )
-    # Without Gradio's `cancels`: of a comparison that is cut off it sends the last step again, and that may
-    # come after what Stop or the deletion has shown. Comparing ends by itself once it is told to.
-    places.stop.click(handlers.stop, [session], None, **at_once).then(
-        handlers.packed, [session], [places.download], **at_once
-    )
-    delete.click(
-        handlers.deleted,
-        [session],
-        [*places.results, *places.found.values(), *places.photos.values()],
-        **at_once,
-    )
-    places.scale.input(handlers.threshold_moved, [session], [session, places.verdict], **at_once)
-    for method, place in places.methods.items():
-        place.select(handlers.view_chosen(method), [session], [session, place], **at_once)
-    for place in (places.aligned, *places.methods.values()):
-        place.click(handlers.place_asked, [session], [places.answer], **at_once)
-    gr.on(
-        [control.change for control in look],
-        handlers.look_changed,
-        [session, *look],
-        [session, places.legend, places.command, *places.methods.values()],
-        trigger_mode="always_last",
-        **at_once,
-    ).then(handlers.packed, [session], [places.download], **at_once)
-    # Another model has other calibrations.
-    model.change(lambda: "", None, [calibration], **at_once)
-    chosen.change(handlers.methods_chosen, [session, chosen], list(places.methods.values()), **at_once)
-    gr.on(
-        [page.load, timer.tick, model.change, calibration.change, precision.change],
-        handlers.status,
-        [session, model, calibration, precision],
-        [status, timer, calibration, places.scale],
-        **at_once,
-    )
-    page.unload(handlers.left)
 
 
 def launch_options(host: str | None = None) -> dict[str, Any]:

@@ -15,20 +15,15 @@ from typing import Any
 
 import gradio as gr
 
-from demo import line, uploads
-from demo.handlers import find_faces
-from demo.photo_input import PhotoInput, UploadedPhoto
-from demo.service import VerificationService
+from demo.compare.handlers import find_faces
+from demo.model_service import VerificationService
+from demo.server import line, uploads
+from demo.server.photo_input import PhotoInput, UploadedPhoto
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explaining import (
-    DEFAULT_METHODS,
-    MethodResult,
-    PairExplanation,
-    check_methods,
-    provenance,
-    stream_explanations,
-)
+from xfv_demo.pair_report import PairExplanation
+from xfv_demo.pipeline import DEFAULT_METHODS, MethodResult, check_methods, stream_explanations
+from xfv_demo.runtime.provenance import provenance
 from xfv_demo.types import Verification
 from xfv_demo.verification import Verifier
 

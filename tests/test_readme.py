@@ -48,7 +48,7 @@ def test_comparison_is_that_of_the_report(report):
 
 
 def test_the_default_is_the_best_of_the_comparison(report):
-    from xfv_demo.calibrators import DEFAULT_METHOD
+    from xfv_demo.calibration.calibrators import DEFAULT_METHOD
 
     best = min(report["comparison"], key=lambda method: method["log_loss"])
     assert best["method"] == DEFAULT_METHOD
@@ -166,7 +166,7 @@ def test_commands_are_those_of_the_command_line():
     """Each is taken apart as if it were run: an option that is not there would be refused."""
     import typer
 
-    from xfv_demo.cli import app
+    from xfv_demo.cli.options import app
 
     lines = re.findall(r"-m xfv_demo ([^`\n]+)", README.read_text())
     assert {line.split()[0] for line in lines} >= {"verify", "explain", "bench", "fetch", "evaluate"}
@@ -190,7 +190,7 @@ def explanations():
     """The report of the benchmark of explanations."""
     from pydantic import TypeAdapter
 
-    from xfv_demo.evaluation.benchmark import BenchmarkReport
+    from xfv_demo.evaluation.explanations.report import BenchmarkReport
 
     read = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-explanations.json").read_text())
     assert read.pop("format") == "xfv-demo explanation benchmark"
@@ -199,24 +199,24 @@ def explanations():
 
 
 def test_the_benchmark_is_as_the_command_wrote_it(explanations):
-    from xfv_demo.evaluation.benchmark import markdown
+    from xfv_demo.evaluation.explanations.tables import markdown
 
     section = README.read_text().partition("<!-- patch-lfw -->")[2].partition("<!-- /patch-lfw -->")[0]
     assert section.strip() == markdown(explanations)
 
 
 def test_the_benchmark_is_of_enough_pairs(explanations):
-    from xfv_demo.evaluation.contenders import CONTENDERS
+    from xfv_demo.evaluation.explanations.methods import COMPARED_METHODS
 
-    assert {one.key for one in explanations.contenders} == set(CONTENDERS)
+    assert {one.key for one in explanations.contenders} == set(COMPARED_METHODS)
     for one in explanations.contenders:
         assert one.common.pairs.total >= 200
-        assert one.every.pairs.total >= (200 if CONTENDERS[one.key].slow else 1200)
+        assert one.every.pairs.total >= (200 if COMPARED_METHODS[one.key].slow else 1200)
 
 
 def test_the_page_explains_by_what_the_benchmark_says(explanations):
-    from xfv_demo.evaluation.benchmark import default_methods
-    from xfv_demo.explaining import DEFAULT_METHODS
+    from xfv_demo.evaluation.explanations.report import default_methods
+    from xfv_demo.pipeline import DEFAULT_METHODS
 
     assert default_methods(explanations.contenders) == DEFAULT_METHODS
 
@@ -224,7 +224,7 @@ def test_the_page_explains_by_what_the_benchmark_says(explanations):
 def test_in_the_benchmarks_figure_no_number_lies_on_another(explanations):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from xfv_demo.evaluation.benchmark_figures import tradeoff_figure
+    from xfv_demo.evaluation.explanations.figures import tradeoff_figure
 
     figure = tradeoff_figure(explanations)
     FigureCanvasAgg(figure).draw()

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from xfv_demo import Verifier
-from xfv_demo.alignment import ARCFACE_TEMPLATE
-from xfv_demo.calibration import Calibration
-from xfv_demo.calibrators import CALIBRATORS
+from xfv_demo.calibration.calibration import Calibration
+from xfv_demo.calibration.calibrators import CALIBRATORS
 from xfv_demo.errors import FaceNotFoundError, ImageError, ModelError
+from xfv_demo.faces.alignment import ARCFACE_TEMPLATE
 from xfv_demo.types import Face
 from xfv_demo.verification import PROVISIONAL_THRESHOLD
 

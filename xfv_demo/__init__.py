@@ -11,32 +11,32 @@ Example:
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from xfv_demo._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from xfv_demo.alignment import ARCFACE_TEMPLATE as ARCFACE_TEMPLATE
-    from xfv_demo.alignment import align as align
-    from xfv_demo.calibration import Calibration as Calibration
-    from xfv_demo.calibration import load_calibration as load_calibration
-    from xfv_demo.detection import MtcnnDetector as MtcnnDetector
-    from xfv_demo.embedding import SavedModelEmbedder as SavedModelEmbedder
-    from xfv_demo.embedding import load_embedder as load_embedder
+    from xfv_demo.calibration.calibration import Calibration as Calibration
+    from xfv_demo.calibration.storage import load_calibration as load_calibration
     from xfv_demo.errors import XfvError as XfvError
     from xfv_demo.explainers import EXPLAINERS as EXPLAINERS
-    from xfv_demo.images import read_photo as read_photo
+    from xfv_demo.faces.alignment import ARCFACE_TEMPLATE as ARCFACE_TEMPLATE
+    from xfv_demo.faces.alignment import align as align
+    from xfv_demo.faces.detection import MtcnnDetector as MtcnnDetector
+    from xfv_demo.faces.images import read_photo as read_photo
+    from xfv_demo.models.loading import load_embedder as load_embedder
+    from xfv_demo.models.savedmodel import SavedModelEmbedder as SavedModelEmbedder
     from xfv_demo.verification import Verifier as Verifier
 
-__version__ = "0.2.0"
-
 _HOMES = {
-    "ARCFACE_TEMPLATE": "alignment",
-    "align": "alignment",
-    "Calibration": "calibration",
-    "load_calibration": "calibration",
-    "MtcnnDetector": "detection",
-    "SavedModelEmbedder": "embedding",
-    "load_embedder": "embedding",
+    "ARCFACE_TEMPLATE": "faces.alignment",
+    "align": "faces.alignment",
+    "Calibration": "calibration.calibration",
+    "load_calibration": "calibration.storage",
+    "MtcnnDetector": "faces.detection",
+    "SavedModelEmbedder": "models.savedmodel",
+    "load_embedder": "models.loading",
     "XfvError": "errors",
     "EXPLAINERS": "explainers",
-    "read_photo": "images",
+    "read_photo": "faces.images",
     "Verifier": "verification",
 }
 

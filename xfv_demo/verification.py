@@ -6,21 +6,23 @@ import shlex
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE, align, as_aligned
-from xfv_demo.assets import BUNDLED_MODELS, FETCHABLE
-from xfv_demo.calibration import Calibration, load_calibration
-from xfv_demo.detection import MtcnnDetector
-from xfv_demo.embedding import Embedder, SavedModelEmbedder
+from xfv_demo.calibration.calibration import Calibration
+from xfv_demo.calibration.storage import load_calibration
 from xfv_demo.errors import FaceNotFoundError, NoCalibrationError, XfvError
-from xfv_demo.evaluation.metrics import LARGEST_DISTANCE, is_same
-from xfv_demo.images import PhotoSource, photo_name, read_photo
-from xfv_demo.quality import Caution, cautions, pictures_of_nobody
-from xfv_demo.similarity import cosine_distance, directed_embeddings, unit_embeddings
+from xfv_demo.faces.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE, align, as_aligned
+from xfv_demo.faces.detection import Detector, MtcnnDetector
+from xfv_demo.faces.images import PhotoSource, photo_name, read_photo
+from xfv_demo.faces.quality import Caution, cautions, pictures_of_nobody
+from xfv_demo.metrics.error_rates import LARGEST_DISTANCE, is_same
+from xfv_demo.models.base import Embedder
+from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE
+from xfv_demo.models.savedmodel import SavedModelEmbedder
+from xfv_demo.models.similarity import cosine_distance, directed_embeddings, unit_embeddings
 from xfv_demo.types import AlignedFace, Face, Photo, Verification
 
 # Stands in where there is no calibration: the best threshold of the bundled mobilefacenet on LFW View 2.
@@ -28,14 +30,6 @@ PROVISIONAL_THRESHOLD = 0.601
 
 # Which face of a photo: its number, 0 for the largest; or whichever is most like a face of the other photo.
 WhichFace: TypeAlias = int | Literal["best"]
-
-
-class Detector(Protocol):
-    """Anything that finds faces in a photo."""
-
-    def detect(self, photo: Photo) -> list[Face]:
-        """The photo's faces, largest first; empty where there is none."""
-        ...
 
 
 class Verifier:

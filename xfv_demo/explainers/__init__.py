@@ -22,7 +22,7 @@ from xfv_demo.explainers.base import EXPLAINERS as EXPLAINERS
 # A line registers a method. They are offered in this order.
 from xfv_demo.explainers.occlusion import OcclusionExplainer as OcclusionExplainer
 from xfv_demo.explainers.xssab import XssabExplainer as XssabExplainer
-from xfv_demo.explainers.grid import GridExplainer as GridExplainer
+from xfv_demo.explainers.grid_cells import GridExplainer as GridExplainer
 from xfv_demo.explainers.xcos import XcosExplainer as XcosExplainer
 from xfv_demo.explainers.fggb import FggbExplainer as FggbExplainer
 from xfv_demo.explainers.corrrise import CorrRiseExplainer as CorrRiseExplainer

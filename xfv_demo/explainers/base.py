@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xfv_demo.alignment import ALIGNED_SIZE
-from xfv_demo.calibration import load_calibration
+from xfv_demo.calibration.storage import load_calibration
 from xfv_demo.errors import CalibrationError, ModelError
-from xfv_demo.similarity import unit_embeddings
+from xfv_demo.faces.alignment import ALIGNED_SIZE
+from xfv_demo.models.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
 
 _Doubles = NDArray[np.float64]

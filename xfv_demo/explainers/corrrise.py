@@ -14,8 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.alignment import ALIGNED_SIZE
-from xfv_demo.embedding import Embedder
 from xfv_demo.explainers.base import (
     BatchExplainer,
     BatchStep,
@@ -26,7 +24,9 @@ from xfv_demo.explainers.base import (
     parts_by_sign,
     register,
 )
-from xfv_demo.similarity import unit_embeddings
+from xfv_demo.faces.alignment import ALIGNED_SIZE
+from xfv_demo.models.base import Embedder
+from xfv_demo.models.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
 
 _Doubles = NDArray[np.float64]

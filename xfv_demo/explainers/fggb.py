@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.embedding import GradientEmbedder
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
     BatchExplainer,
@@ -23,7 +22,8 @@ from xfv_demo.explainers.base import (
     parts_by_sign,
     register,
 )
-from xfv_demo.similarity import cosine_distance, similarity_terms
+from xfv_demo.models.base import GradientEmbedder
+from xfv_demo.models.similarity import cosine_distance, similarity_terms
 from xfv_demo.types import FloatArray
 
 # Where the strongest colour lies: gradients have spikes, beside which all the rest would be pale.

@@ -21,8 +21,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from xfv_demo.alignment import ALIGNED_SIZE
-from xfv_demo.embedding import Embedder, PatchEmbedder
 from xfv_demo.explainers.base import (
     Explainer,
     Explanation,
@@ -33,8 +31,10 @@ from xfv_demo.explainers.base import (
     known_embeddings,
     register,
 )
-from xfv_demo.patching import Box
-from xfv_demo.similarity import unit_embeddings
+from xfv_demo.faces.alignment import ALIGNED_SIZE
+from xfv_demo.models.base import Embedder, PatchEmbedder
+from xfv_demo.models.incremental import Box
+from xfv_demo.models.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
 
 Comparison = Literal["all", "reference", "paired"]

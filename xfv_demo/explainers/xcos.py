@@ -1,7 +1,7 @@
 """xCos: a trained similarity that is a sum over places, shown place by place.
 
 Lin et al., "xCos: An Explainable Cosine Metric for Face Verification Task" (ACM TOMM 2021, arXiv 2003.05383),
-section 3. The module itself is `xfv_demo.xcos.head`.
+section 3. The module itself is `xfv_demo.models.xcos_head`.
 """
 
 import os
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.embedding import GridEmbedder
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
     BatchExplainer,
@@ -22,11 +21,12 @@ from xfv_demo.explainers.base import (
     enlarged_cells,
     register,
 )
-from xfv_demo.similarity import cosine_distance
+from xfv_demo.models.base import GridEmbedder
+from xfv_demo.models.similarity import cosine_distance
 from xfv_demo.types import FloatArray
 
 if TYPE_CHECKING:
-    from xfv_demo.xcos.head import TrainedHead
+    from xfv_demo.models.xcos_head import TrainedHead
 
 
 @register
@@ -80,7 +80,7 @@ class XcosExplainer(BatchExplainer):
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         if head is None or isinstance(head, str | os.PathLike):
             # Keras takes seconds to import, so not before a head is needed.
-            from xfv_demo.xcos.head import load_head
+            from xfv_demo.models.xcos_head import load_head
 
             head = load_head(embedder, head)
         self._embedder = embedder

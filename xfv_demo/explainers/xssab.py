@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.embedding import GradientEmbedder
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import (
     BatchExplainer,
@@ -22,7 +21,8 @@ from xfv_demo.explainers.base import (
     gradient_threshold,
     register,
 )
-from xfv_demo.similarity import cosine_distance, similarity_terms
+from xfv_demo.models.base import GradientEmbedder
+from xfv_demo.models.similarity import cosine_distance, similarity_terms
 from xfv_demo.types import FloatArray
 
 # The paper's networks take images in [-1, 1], the embedders here in [0, 1]; the gradients are given as

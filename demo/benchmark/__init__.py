@@ -1,0 +1,1 @@
+"""The tab that shows how well the methods explain."""

@@ -1,0 +1,717 @@
+"""What the page's controls do: photos in, words and pictures out."""
+
+import contextlib
+import functools
+import html
+import math
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+import numpy as np
+
+from demo import shared_html
+from demo.compare import faces_html, maps_html, verdict_html
+from demo.compare.export import command_line, path_for_command, write_zip
+from demo.compare.faces_html import EXAMPLE_PAIRS, EXAMPLES
+from demo.compare.session import (
+    ComparisonRequest,
+    FoundFaces,
+    Letter,
+    Running,
+    Session,
+    Shown,
+)
+from demo.model_service import ModelConfig, VerificationService
+from demo.server import uploads
+from demo.server.photo_input import UploadedPhoto
+from demo.shared_html import dataset_name
+from xfv_demo.errors import ModelError, XfvError, printable
+from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.explainers.occlusion import PATCH_SIZES
+from xfv_demo.faces.alignment import align
+from xfv_demo.faces.images import read_photo
+from xfv_demo.models.openvino import Precision
+from xfv_demo.pipeline import MethodResult, check_methods, stream_explanations
+from xfv_demo.types import AlignedFace
+from xfv_demo.verification import Verifier
+
+# Those that take a fraction of a second are done first; then what shows most on the way to its end. A method
+# that is not named here comes last.
+
+# Updates of the page come at least this far apart, in seconds, unless the work has gone on by this share:
+# then the map is worth a look however fast the machine is.
+_PAUSE = 0.125
+_STRIDE = 0.08
+
+# What stands in a map's place before anything was compared.
+WAITING = "its map will stand here"
+
+_OWN_CALIBRATION = ("the model's own", "")
+
+# In seconds: how long Stop waits for a comparison to end before what there is goes into the zip. Deleting
+# cannot wait as long.
+_LONGEST_WAIT = 60.0
+
+# Of a group photo, so many of the largest faces can be picked from.
+_MOST_FACES = 12
+
+
+@dataclass(frozen=True)
+class Components:
+    """The components that handlers write to.
+
+    Attributes:
+        session: What is kept of the visitor.
+        photos: The two photo inputs.
+        found: By photo, the faces found.
+        progress: What is being done.
+        verdict: The decision, in words.
+        scale: The pair among the data set's distances.
+        aligned: The faces as the model sees them.
+        methods: By method, its maps.
+        answer: What the maps say of a place that was clicked on.
+        legend: What the colours mean.
+        stop: Ends the work.
+        download: The zip.
+        command: What repeats the result.
+    """
+
+    session: gr.State
+    photos: dict[Letter, gr.Image]
+    found: dict[Letter, gr.HTML]
+    progress: gr.HTML
+    verdict: gr.HTML
+    scale: gr.HTML
+    aligned: gr.HTML
+    methods: dict[str, gr.HTML]
+    answer: gr.HTML
+    legend: gr.HTML
+    stop: gr.Button
+    download: gr.DownloadButton
+    command: gr.Textbox
+
+    @property
+    def results(self) -> list[Any]:
+        """All that a comparison may write to."""
+        return [
+            self.session,
+            self.progress,
+            self.verdict,
+            self.scale,
+            self.aligned,
+            *self.methods.values(),
+            self.answer,
+            self.stop,
+            self.download,
+            self.command,
+        ]
+
+
+class Handlers:
+    """The page's events, bound to one service.
+
+    Args:
+        service: Where the models come from.
+        places: What to write to.
+        needs_consent: Whether visitors must agree before their own photos are looked at.
+    """
+
+    def __init__(
+        self, service: VerificationService, places: Components, *, needs_consent: bool = False
+    ) -> None:
+        self._service = service
+        self._places = places
+        self._needs_consent = needs_consent
+        # By Gradio's session; a state is Gradio's to keep and to drop.
+        self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+        # One photo is looked at after the other, whoever's it is: large ones at once would take much memory.
+        self._looking = threading.Lock()
+
+    # Photos and faces ---------------------------------------------------------------------------------------
+
+    # Gradio reads what a handler wants from its signature, which it does not find through functools.partial.
+
+    def photo_changed(self, letter: Letter) -> Callable[..., dict[Any, Any]]:
+        """What finds the faces in a photo that was chosen, so that one can be picked."""
+
+        def find(session: Session, photo: UploadedPhoto | None, request: gr.Request) -> dict[Any, Any]:
+            self._remember(session, request)
+            place = self._places.found[letter]
+            if photo is None:
+                session.found.pop(letter, None)
+                return {self._places.session: session, place: faces_html.found_html(letter)}
+            try:
+                with _naming(letter):
+                    found = self._find(session, letter, photo)
+                words = faces_html.found_html(letter, found.faces, found.picked, search=found.search)
+            except XfvError as error:
+                session.found.pop(letter, None)
+                words = faces_html.unusable_html(str(error))
+            return {self._places.session: session, place: words}
+
+        return find
+
+    def face_picked(self, letter: Letter) -> Callable[..., Session]:
+        """What notes which of a photo's faces is to be compared."""
+
+        def pick(session: Session, event: gr.EventData) -> Session:
+            found = session.found.get(letter)
+            index, search, click = (int(_number_of(event, name)) for name in ("index", "search", "pick"))
+            # The page may still show the faces of the photo before.
+            if not found or search != found.search or not 0 <= index < len(found.faces):
+                return session
+            # Of two clicks, the first may come last.
+            if click <= found.pick:
+                return session
+            found.pick = click
+            if index != found.picked:
+                found.picked = index
+                session.standing = 0
+            return session
+
+        return pick
+
+    def consented(self, session: Session, agrees: bool, request: gr.Request) -> Session:
+        """Notes whether the visitor agrees to photos being handled on the server."""
+        self._remember(session, request)
+        session.agreed = agrees
+        return session
+
+    def example(self, event: gr.EventData) -> tuple[str, str]:
+        """The photos of an example pair."""
+        _, first, second = EXAMPLE_PAIRS[int(_number_of(event, "index", len(EXAMPLE_PAIRS) - 1))]
+        return str(EXAMPLES / first), str(EXAMPLES / second)
+
+    def _find(self, session: Session, letter: Letter, photo: UploadedPhoto) -> FoundFaces:
+        """The faces of a photo: those found before, or searched for now."""
+        with session.working:
+            known = session.found.get(letter)
+            if known and known.photo == photo:
+                uploads.touch(photo.path)
+                return known
+            if Path(photo.path).parent != EXAMPLES:
+                session.own(Path(photo.path))
+                if self._needs_consent and not session.agreed:
+                    raise XfvError("it was not looked at; tick the box above the photos first, then compare")
+            verifier = self._service.verifier()
+            with self._looking:
+                faces = find_faces(verifier, photo)
+            session.searches += 1
+            session.found[letter] = FoundFaces(photo, faces, session.searches)
+            return session.found[letter]
+
+    # What stands on the page --------------------------------------------------------------------------------
+
+    def changed(self, session: Session, press: float | None) -> Session:
+        """Notes what stands on the page now; a comparison of something else ends by itself.
+
+        Args:
+            session: The visitor's.
+            press: The number of the last press of Compare with what stands now; 0 where there was none.
+        """
+        session.standing = int(press or 0)
+        return session
+
+    # Comparing ----------------------------------------------------------------------------------------------
+
+    def compare(
+        self,
+        session: Session,
+        probe: UploadedPhoto | None,
+        reference: UploadedPhoto | None,
+        model: str,
+        calibration: str,
+        precision: Precision,
+        methods: list[str],
+        patch_sizes: list[int],
+        fill: str,
+        geometry: str,
+        request: gr.Request,
+        press: float | None = None,
+    ) -> Iterator[dict[Any, Any]]:
+        """Compares the two photos, then explains the verdict step by step.
+
+        Args:
+            session: The visitor's.
+            probe: Photo A.
+            reference: Photo B.
+            model: As for `choice_of`.
+            calibration: As for `choice_of`.
+            precision: As for `choice_of`.
+            methods: Keys of `EXPLAINERS`.
+            patch_sizes: As for `occlusion_settings`.
+            fill: As for `occlusion_settings`.
+            geometry: As for `occlusion_settings`.
+            request: Gradio's.
+            press: The number of the press of Compare that asked for it; each is served once.
+
+        Raises:
+            gr.Error: One line on what is wrong, and with which photo.
+        """
+        places = self._places
+        if probe is None or reference is None:
+            photos = {"A": probe, "B": reference}
+            missing = [letter for letter, photo in photos.items() if photo is None]
+            verb, each = ("are", " for each") if missing[1:] else ("is", "")
+            words = " and photo ".join(missing)
+            raise _page_error(f"Photo {words} {verb} missing: choose a file{each} first.")
+        self._remember(session, request)
+        # Where a press came while the error of another was on its way, Gradio sends it once more later.
+        if press and 0 < press <= session.running.press:
+            return
+        asked = choice_of(model, precision, calibration), methods, patch_sizes, fill, geometry
+        running = session.start(int(press or 0))
+        try:
+            yield from self._compare(session, running, {"A": probe, "B": reference}, *asked)
+            if session.ends(running):
+                yield self._ended(session, running)
+            else:
+                yield {places.progress: shared_html.progress_html("done; packing the zip", 1)}
+                yield {
+                    places.progress: shared_html.progress_html("done", 1),
+                    places.stop: gr.Button(interactive=False),
+                    places.download: self._zip(session),
+                }
+        except XfvError as error:
+            if session.ends(running):
+                yield self._ended(session, running)
+                return
+            yield {
+                places.progress: shared_html.progress_html(
+                    "nothing was compared; what was found before stays", 1
+                ),
+                places.stop: gr.Button(interactive=False),
+            }
+            raise _page_error(str(error)) from error
+        finally:
+            # Also where Gradio closes this generator, once the page is closed.
+            running.ended.set()
+
+    def _compare(
+        self,
+        session: Session,
+        running: Running,
+        photos: Mapping[Letter, UploadedPhoto],
+        choice: ModelConfig,
+        methods: Sequence[str],
+        patch_sizes: Sequence[int],
+        fill: str,
+        geometry: str,
+    ) -> Iterator[dict[Any, Any]]:
+        """All but how it ends; ends early where the visitor wants no more."""
+        places = self._places
+        # Before they are looked at: who leaves meanwhile leaves none behind.
+        for photo in photos.values():
+            if Path(photo.path).parent != EXAMPLES:
+                session.own(Path(photo.path))
+        if session.ends(running):
+            return
+        yield {
+            places.session: session,
+            places.progress: shared_html.progress_html("looking for the faces"),
+            places.stop: gr.Button(interactive=True),
+        }
+        chosen = check_methods(methods)
+        occlusion = occlusion_settings(patch_sizes, fill, geometry)
+        while not self._service.wait(choice, 0.2):
+            if session.ends(running):
+                return
+            yield {places.progress: shared_html.progress_html("waiting for the model to load")}
+        verifier = self._service.verifier(choice)
+        faces, picked = [], []
+        for letter, photo in photos.items():
+            if session.ends(running):
+                return
+            with _naming(letter):
+                found = self._find(session, letter, photo)
+            picked.append(found.picked)
+            faces.append(found.faces[picked[-1]])
+        if session.ends(running):
+            return
+        verification = verifier.compare(*faces)
+        paths = tuple(path_for_command(photo) for photo in photos.values())
+        asked = ComparisonRequest(choice, chosen, paths, occlusion, running.press, tuple(picked))
+        session.begin(verifier, verification, asked)
+        yield self._verdict_arrived(session)
+        yield from self._explain(session, running)
+
+    def _verdict_arrived(self, session: Session) -> dict[Any, Any]:
+        places, methods = self._places, _in_work_order(session.asked.methods)
+        verification, calibration = session.verification, session.calibration
+        if verification is None:
+            return {}
+        of_pair = functools.partial(verdict_html.result_html, asked=session.asked)
+        waiting = {
+            place: gr.HTML(
+                _waiting_html(method, "comes next" if method in methods[:1] else "comes later"),
+                visible=visibility(method in methods),
+            )
+            for method, place in places.methods.items()
+        }
+        return {
+            places.session: session,
+            places.progress: shared_html.progress_html("verdict reached; the maps come now", 0),
+            places.verdict: of_pair(verdict_html.verdict_html(verification, calibration)),
+            places.scale: of_pair(verdict_html.scale_html(calibration, verification, run=session.run)),
+            places.aligned: of_pair(faces_html.aligned_html(verification)),
+            **waiting,
+            places.answer: verdict_html.result_html(maps_html.empty_answer_html()),
+            places.download: gr.DownloadButton(value=None, interactive=False),
+            places.command: command_line(session),
+        }
+
+    def _explain(self, session: Session, running: Running) -> Iterator[dict[Any, Any]]:
+        """Streams the maps, the quick methods first; keeps the order asked for in the report."""
+        places, methods = self._places, session.asked.methods
+        verifier, verification = session.verifier, session.verification
+        if verifier is None or verification is None:
+            return
+        done: dict[str, MethodResult] = {}
+        for method in _in_work_order(methods):
+            options = {}
+            if method == "occlusion":
+                options = {**session.asked.occlusion, "cache": session.embeddings}
+            steps = stream_explanations(
+                verifier.embedder,
+                verification,
+                [method],
+                calibration=verifier.calibration,
+                settings={method: options},
+            )
+            started, last_time, last_share = time.monotonic(), 0.0, -1.0
+            try:
+                for step in steps:
+                    if session.ends(running):
+                        return
+                    done[method] = step
+                    session.results = {one: done[one] for one in methods if one in done}
+                    now, share = time.monotonic(), step.progress
+                    if now - last_time < _PAUSE and share - last_share < _STRIDE and share < 1:
+                        continue
+                    last_time, last_share = now, share
+                    yield {
+                        places.session: session,
+                        places.methods[method]: self._method(session, method),
+                        places.progress: shared_html.progress_html(
+                            _waiting_words(step, now - started), share
+                        ),
+                    }
+                    # What was asked while this step was on its way to the page need not wait for the next.
+                    if session.ends(running):
+                        return
+            except ModelError as error:
+                # Of a model that lacks what one method needs, the others may still tell.
+                session.problems[method] = str(error)
+                yield {
+                    places.session: session,
+                    places.methods[method]: self._method(session, method),
+                    places.command: command_line(session),
+                }
+
+    def stop(self, session: Session) -> None:
+        """After Stop: waits until the comparison has ended, which says so itself."""
+        session.stop(_LONGEST_WAIT)
+
+    def _ended(self, session: Session, running: Running) -> dict[Any, Any]:
+        """What is there stays, but where all was deleted; says how far it got.
+
+        Said by the comparison and not by what ended it: what comes from elsewhere, the page may show before
+        the last that came from here.
+        """
+        if running.deleting:
+            return self._cleared(session)
+        unfinished = [result for result in session.results.values() if result.progress < 1]
+        line = "stopped"
+        if not running.stopped:
+            anew = session.standing > running.press
+            line = (
+                "stopped; what is asked for now comes next"
+                if anew
+                else "stopped, as photos or settings changed"
+            )
+        elif unfinished:
+            shares = ", ".join(f"{one.title} at {100 * one.progress:.0f} %" for one in unfinished)
+            line = f"stopped with {shares}: what is shown is a rougher picture of the same"
+        return {
+            self._places.session: session,
+            self._places.progress: shared_html.progress_html(line, 1),
+            self._places.stop: gr.Button(interactive=False),
+            **{
+                place: _waiting_html(method, "not computed")
+                for method, place in self._places.methods.items()
+                if method not in session.results and method not in session.problems
+            },
+        }
+
+    def packed(self, session: Session) -> Any:
+        """The zip with what there is by now, its pictures in the colours now chosen.
+
+        A comparison that runs packs its own at its end, so that none of the last stands beside its verdict.
+        """
+        if not session.idle or not session.results:
+            return gr.skip()
+        run, zipped = session.run, self._zip(session)
+        return zipped if session.idle and session.run == run else gr.skip()
+
+    def _zip(self, session: Session) -> gr.DownloadButton:
+        try:
+            path = write_zip(session, str(uploads.new_folder()))
+        except XfvError as error:
+            gr.Warning(str(error))
+            return gr.DownloadButton(value=None, interactive=False)
+        return gr.DownloadButton(value=path, interactive=path is not None)
+
+    # Looking ------------------------------------------------------------------------------------------------
+
+    def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, Any]:
+        """Decides anew at another threshold; nothing is computed again."""
+        asked = session.asked
+        run, threshold = int(_number_of(event, "run")), _number_of(event, "threshold", 2)
+        # It may have been moved on the scale of the pair before.
+        if session.verification is None or run != session.run:
+            return session, gr.skip()
+        session.threshold = threshold
+        words = verdict_html.verdict_html(session.verification, session.calibration, session.threshold)
+        return session, verdict_html.result_html(words, asked)
+
+    def methods_chosen(self, session: Session, methods: list[str]) -> dict[Any, Any]:
+        """Makes room for the methods that will be asked for, and keeps what there is of those before."""
+        shown = {*methods, *session.results, *session.problems}
+        return {
+            place: gr.HTML(visible=visibility(method in shown))
+            for method, place in self._places.methods.items()
+        }
+
+    def view_chosen(self, method: str) -> Callable[..., tuple[Session, str]]:
+        """What shows another view of a method's maps."""
+
+        def choose(session: Session, event: gr.EventData) -> tuple[Session, str]:
+            session.views[method] = str(_told(event, "view"))
+            return session, self._method(session, method)
+
+        return choose
+
+    def look_changed(self, session: Session, shown: Shown, strength: float, palette: str) -> dict[Any, Any]:
+        """Draws all maps anew."""
+        session.look = replace(session.look, shown=shown, strength=strength / 100, palette=palette)
+        return {
+            self._places.session: session,
+            self._places.legend: maps_html.legend_html(session.look),
+            self._places.command: command_line(session),
+            **{self._places.methods[method]: self._method(session, method) for method in session.results},
+        }
+
+    def place_asked(self, session: Session, event: gr.EventData) -> str:
+        """Says what the maps tell of a place that was clicked on."""
+        letter: Letter = "A" if _told(event, "side") == "A" else "B"
+        asked = session.asked
+        shown = [
+            (result.title, maps_html.chosen_view(result, session.views.get(method)))
+            for method, result in session.results.items()
+        ]
+        words = maps_html.answer_html(letter, _number_of(event, "x", 1), _number_of(event, "y", 1), shown)
+        return verdict_html.result_html(words, asked)
+
+    def _method(self, session: Session, method: str) -> str:
+        asked = session.asked
+        drawn = maps_html.method_html(
+            method,
+            EXPLAINERS[method].title,
+            "",
+            session.verification,
+            session.results.get(method),
+            session.views.get(method),
+            session.look,
+            problem=session.problems.get(method),
+        )
+        return verdict_html.result_html(drawn, asked)
+
+    # Models and leaving -------------------------------------------------------------------------------------
+
+    def status(
+        self, session: Session, model: str, calibration: str, precision: Precision
+    ) -> tuple[str, Any, Any, Any]:
+        """The line on the model, and what depends on the model that is chosen.
+
+        Returns:
+            The line; a timer that stops once there is no more to say; the calibrations to choose from; the
+            distances of the one chosen, while there is no verdict.
+        """
+        choice = choice_of(model, precision, calibration)
+        status = self._service.status(choice)
+        timer = gr.Timer(active=status.state == "loading")
+        line = shared_html.status_html(status.state, status.line)
+        if status.state != "ready":
+            return line, timer, gr.skip(), gr.skip()
+        choices = [
+            (f"{dataset_name(one)}, {by}", f"{one}:{by}") for one, by in self._service.calibrations(choice)
+        ]
+        offered = gr.Dropdown(choices=[_OWN_CALIBRATION, *choices])
+        if session.verification is not None:
+            return line, timer, offered, gr.skip()
+        curves = verdict_html.scale_html(self._service.verifier(choice).calibration)
+        return line, timer, offered, verdict_html.result_html(curves)
+
+    def deleted(self, session: Session) -> dict[Any, Any]:
+        """Forgets the visitor's photos and all that was made of them."""
+        session.stop(deleting=True)
+        cleared = self._cleared(session)
+        session.clear()
+        return {
+            **cleared,
+            **{place: faces_html.found_html(letter) for letter, place in self._places.found.items()},
+            **dict.fromkeys(self._places.photos.values()),
+        }
+
+    def _cleared(self, session: Session) -> dict[Any, Any]:
+        """The page without a visitor's photos and results; keeps which data set's distances it shows."""
+        places = self._places
+        return {
+            places.session: session,
+            places.progress: shared_html.progress_html("photos and results are deleted", 1),
+            places.verdict: verdict_html.result_html(verdict_html.empty_verdict_html()),
+            places.scale: verdict_html.result_html(verdict_html.scale_html(session.calibration)),
+            places.aligned: verdict_html.result_html(faces_html.aligned_html()),
+            **{place: _waiting_html(method, WAITING) for method, place in places.methods.items()},
+            places.answer: verdict_html.result_html(maps_html.empty_answer_html()),
+            places.stop: gr.Button(interactive=False),
+            places.download: gr.DownloadButton(value=None, interactive=False),
+            places.command: "",
+        }
+
+    def left(self, request: gr.Request) -> None:
+        """Forgets a visitor whose page was closed."""
+        if session := self._sessions.pop(request.session_hash or "", None):
+            session.left = True
+            session.stop(deleting=True)
+            session.clear()
+
+    def _remember(self, session: Session, request: gr.Request) -> None:
+        if request.session_hash:
+            self._sessions[request.session_hash] = session
+
+
+def visibility(shown: bool) -> bool | Literal["hidden"]:
+    """What Gradio is to be told of a place: hidden rather than left out, so that its script lives on."""
+    return shown or "hidden"
+
+
+def _waiting_html(method: str, waiting: str) -> str:
+    """A method's place while it has no map."""
+    return verdict_html.result_html(maps_html.method_html(method, EXPLAINERS[method].title, waiting))
+
+
+def _in_work_order(methods: Sequence[str]) -> list[str]:
+    """The methods, those first that take least."""
+    return sorted(methods, key=lambda one: EXPLAINERS[one].work_order)
+
+
+def choice_of(model: str, precision: Precision, calibration: str) -> ModelConfig:
+    """What the settings ask for.
+
+    Args:
+        model: As `load_embedder` takes it.
+        precision: What it computes in.
+        calibration: "dataset:method", or "" for the model's own.
+    """
+    dataset, _, method = calibration.rpartition(":")
+    return ModelConfig(model, precision, dataset or None, method or None)
+
+
+def occlusion_settings(patch_sizes: Sequence[int], fill: str, geometry: str) -> dict[str, Any]:
+    """The settings of occlusion that differ from x-Face's.
+
+    Args:
+        patch_sizes: In pixels.
+        fill: As for `OcclusionExplainer`.
+        geometry: As for `OcclusionExplainer`.
+
+    Raises:
+        XfvError: No patch size was chosen.
+    """
+    if not patch_sizes:
+        raise XfvError("no patch size is chosen for occlusion; tick at least one under Settings")
+    settings: dict[str, Any] = {}
+    if sorted(patch_sizes) != sorted(PATCH_SIZES):
+        settings["patch_sizes"] = sorted(patch_sizes)
+    if fill != "black":
+        settings["fill"] = fill
+    if fill == "noise":
+        settings["rng"] = np.random.default_rng(0)
+    if geometry != "published":
+        settings["geometry"] = geometry
+    return settings
+
+
+def find_faces(verifier: Verifier, photo: UploadedPhoto) -> tuple[AlignedFace, ...]:
+    """The faces of a photo, aligned, largest first.
+
+    Args:
+        verifier: Whose detector looks.
+        photo: The visitor's file.
+
+    Raises:
+        XfvError: The photo cannot be read, or shows no face.
+    """
+    if not Path(photo.path).is_file():
+        raise XfvError(
+            f'"{printable(photo.name)}" is no longer here, as photos are deleted after some minutes; '
+            "choose it again"
+        )
+    largest = verifier.find_face(photo.path, name=photo.name)
+    if len(largest.faces) == 1:
+        return (largest,)
+    pixels = read_photo(photo.path, photo.name)
+    others = (
+        AlignedFace(photo.name, align(pixels, face.landmarks), face, largest.faces, largest.photo_shape)
+        for face in largest.faces[1:_MOST_FACES]
+    )
+    return (largest, *others)
+
+
+def _waiting_words(step: MethodResult, seconds: float) -> str:
+    """Such as "occlusion, 38 %, about 2 s left", after so many seconds of it."""
+    line = f"{maps_html.short_name(step.title).lower()}, {100 * step.progress:.0f} %"
+    if 0 < step.progress < 1:
+        left = seconds * (1 - step.progress) / step.progress
+        line += f", about {max(1, round(left))} s left"
+    return line
+
+
+@contextlib.contextmanager
+def _naming(letter: Letter) -> Iterator[None]:
+    """Says of which photo an error tells."""
+    try:
+        yield
+    except XfvError as error:
+        raise XfvError(f"photo {letter}: {error}") from error
+
+
+def _told(event: gr.EventData, name: str) -> Any:
+    """What the page tells with an event; programs that call by themselves may tell anything."""
+    try:
+        return getattr(event, name)
+    except (AttributeError, TypeError) as error:
+        raise gr.Error(f"this call needs event_data with {name}", print_exception=False) from error
+
+
+def _number_of(event: gr.EventData, name: str, most: float = math.inf) -> float:
+    """A number that the page tells with an event, moved into [0, most]."""
+    try:
+        number = float(_told(event, name))
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise gr.Error(f"{name} in event_data must be a number", print_exception=False)
+    return min(max(number, 0.0), most)
+
+
+def _page_error(line: str) -> gr.Error:
+    # Gradio shows the line as HTML, and it may hold a file's name.
+    return gr.Error(html.escape(line), duration=None, title="Nothing was compared", print_exception=False)

@@ -1,0 +1,1 @@
+"""Many photos at once: aligned, embedded, and kept."""

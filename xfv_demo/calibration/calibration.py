@@ -1,0 +1,687 @@
+"""From labelled distances to a threshold, and to a confidence that means something (pure).
+
+A calibration is made of a labelled set of pairs: genuine ones, which show one person, and impostor ones,
+which show two. It says from which cosine distance on two photos are decided to show different people, and how
+often a decision at a given distance is right.
+
+A calibrator, one of `calibrators`, maps a distance d to P(genuine | d). The confidence of a decision is that
+probability where the decision is "same" (d < threshold) and 1 minus it otherwise, clipped to [0.5, 1]. The
+threshold is always x-Face's, so the calibrator bears on the confidence alone, never on the verdict.
+
+Both classes are taken as equally likely beforehand. So a confidence holds for photos of which as many show
+one person as two; where one of the cases is rarer, its decisions are right less often than stated.
+
+A calibration describes the pairs that it was fitted to. How good a model is on new pairs is told by folds
+that the fit did not see: `Calibration.foldwise`, `foldwise_decisions`, `compare_calibrators`.
+"""
+
+import datetime
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Self, overload
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xfv_demo.calibration.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator, first_fault
+from xfv_demo.errors import CalibrationError, DatasetError, XfvError, printable
+from xfv_demo.metrics.error_rates import (
+    LARGEST_DISTANCE,
+    THRESHOLD_BINS,
+    ErrorRates,
+    PairScores,
+    auc,
+    best_threshold,
+    eer,
+    is_same,
+    largest_rate,
+    threshold_grid,
+)
+from xfv_demo.metrics.intervals import Booleans, Doubles, Integers, Interval
+from xfv_demo.runtime.files import write_whole
+
+_Distance = float | np.floating[Any]
+_Distances = NDArray[Any] | Sequence[float]
+
+# With fewer pairs of a class, an error rate is known to no better than 3 / 20 = 15 % even where no error is
+# seen, so a confidence would be a guess. x-Face needs hundreds to be of any use.
+MINIMUM_PAIRS = 20
+
+# Distances of float32 embeddings stray this far out of [0, 2].
+_DISTANCE_TOLERANCE = 1e-6
+_CONFIDENCE_LEVEL = 0.95
+
+_FORMAT = "xfv-demo calibration"
+_FORMAT_VERSION = 1
+_RATE_DIGITS = 7
+
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The error rates at one threshold, on the pairs that a calibration was fitted to.
+
+    Attributes:
+        threshold: The distance threshold.
+        fmr: Share of impostor pairs with distance < threshold.
+        fnmr: Share of genuine pairs with distance >= threshold.
+        fmr_interval: 95 % Wilson interval of `fmr`.
+        fnmr_interval: 95 % Wilson interval of `fnmr`.
+    """
+
+    threshold: float
+    fmr: float
+    fnmr: float
+    fmr_interval: Interval
+    fnmr_interval: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceHistogram:
+    """How many pairs lie at which distance.
+
+    Attributes:
+        edges: (B + 1,) float64 from 0 to 2; a bin holds its left edge, the last one both.
+        genuine: (B,) int64, genuine pairs.
+        impostor: (B,) int64, impostor pairs.
+    """
+
+    edges: Doubles
+    genuine: Integers
+    impostor: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A threshold and a confidence, with the evidence that they rest on.
+
+    `error_rates`, `error_rates_at`, `eer` and `histogram` tell of the pairs that the calibration was fitted
+    to, so they flatter it a little; the honest figures for new pairs come from `foldwise`.
+
+    Attributes:
+        calibrator: The map from distance to P(genuine | distance).
+        threshold: A pair is "same" when its cosine distance is below, strictly.
+        eer: Equal error rate; see `metrics.error_rates.eer`.
+        eer_threshold: The distance at which FMR and FNMR are alike; on the cosine similarity, 1 minus it.
+        genuine_counts: (2000,) int64, genuine pairs in bins of 0.001 over [0, 2]; each bin holds its left
+            edge, the last one both.
+        impostor_counts: (2000,) int64, impostor pairs likewise.
+        bins: Candidate thresholds over [0, 2], and x-Face's bins.
+        k0: Where x-Face's fit started.
+        model: Name of the model that the distances come from, if known.
+        model_sha256: Digest of its files, if known.
+        dataset: Name of the labelled set, if known.
+        folds: Into how many folds the labelled set was cut, if it was.
+        held_out_fold: The fold that the fit did not see, from 0; None if it saw all pairs.
+        date: When the calibration was made.
+        library_versions: Versions of the libraries that it was made with, by name.
+
+    Example:
+        >>> import numpy as np
+        >>> from xfv_demo import Calibration
+        >>> distances = np.concatenate([np.linspace(0.2, 0.7, 300), np.linspace(0.6, 1.1, 300)])
+        >>> calibration = Calibration.fit(distances, np.repeat([True, False], 300), method="logistic")
+        >>> calibration.threshold
+        0.6
+        >>> [round(float(calibration.confidence(distance)), 2) for distance in (0.2, 0.6, 0.7)]
+        [1.0, 0.5, 0.78]
+    """
+
+    calibrator: Calibrator
+    threshold: float
+    eer: float
+    eer_threshold: float
+    genuine_counts: Integers
+    impostor_counts: Integers
+    bins: int
+    k0: float
+    model: str | None
+    model_sha256: str | None
+    dataset: str | None
+    folds: int | None
+    held_out_fold: int | None
+    date: datetime.date
+    library_versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuses what no fit can have made.
+
+        Raises:
+            CalibrationError: If a number is out of its range.
+        """
+        if not 0 <= self.threshold <= LARGEST_DISTANCE or not 0 <= self.eer_threshold <= LARGEST_DISTANCE:
+            raise CalibrationError("the calibration's thresholds are not in [0, 2]")
+        if not 0 <= self.eer <= 1:
+            raise CalibrationError("the calibration's equal error rate is not in [0, 1]")
+        for counts in (self.genuine_counts, self.impostor_counts):
+            if counts.shape != (THRESHOLD_BINS,) or (counts < 0).any() or not counts.any():
+                raise CalibrationError(
+                    f"the calibration's histograms are not {THRESHOLD_BINS} counts of pairs"
+                )
+            counts.setflags(write=False)
+
+    @classmethod
+    def fit(
+        cls,
+        distances: ArrayLike | PairScores,
+        genuine: ArrayLike | None = None,
+        *,
+        method: str = XFaceCalibrator.name,
+        k0: float = DEFAULT_K0,
+        bins: int = THRESHOLD_BINS,
+        model: str | None = None,
+        model_sha256: str | None = None,
+        dataset: str | None = None,
+        folds: int | None = None,
+        held_out_fold: int | None = None,
+        date: datetime.date | None = None,
+        library_versions: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Calibrates on labelled pairs, by x-Face's method or another of `CALIBRATORS`.
+
+        The threshold is the first of `bins` even candidates over [0, 2] with the highest accuracy, for each
+        method (methods.md, section 1, step 1). Accuracy counts all pairs alike: a set with far more pairs of
+        one class gives a threshold that pleases that class, so cut the larger class down first.
+
+        Args:
+            distances: (N,) cosine distances in [0, 2], at least 20 of each class; or `PairScores` of such,
+                which bring their labels. Up to 1e-6 outside is taken for rounding.
+            genuine: (N,) bool or 0/1, true where a pair shows one person.
+            method: A key of `CALIBRATORS`.
+            k0: Where x-Face's fit of the steepness starts, negative.
+            bins: Candidate thresholds over [0, 2], and x-Face's bins.
+            model: Name of the model that the distances come from.
+            model_sha256: Digest of its files.
+            dataset: Name of the labelled set.
+            folds: Into how many folds the labelled set was cut; where None, as the scores say.
+            held_out_fold: The fold that these pairs lack, from 0.
+            date: When this is; today by default.
+            library_versions: Versions to note beside those of Python, NumPy and SciPy, such as TensorFlow's.
+
+        Returns:
+            The calibration.
+
+        Raises:
+            CalibrationError: If the pairs are too few, of one class, not finite, out of range or not told
+                apart by the distance; if the method is unknown; if the fit does not converge.
+        """
+        if method not in CALIBRATORS:
+            raise CalibrationError(
+                f"there is no calibration method {method!r}; take one of {', '.join(CALIBRATORS)}"
+            )
+        if not (math.isfinite(k0) and k0 < 0):
+            raise CalibrationError(
+                f"k0 = {k0:g} is no start for a falling curve; give a negative number, such as -20"
+            )
+        if bins < 2:
+            raise CalibrationError(f"{bins} bins over the distances are too few; take 2000")
+        scores = cosine_scores(distances, genuine)
+        genuine_pairs, impostor_pairs = scores.genuine_distances.size, scores.impostor_distances.size
+        if min(genuine_pairs, impostor_pairs) < MINIMUM_PAIRS:
+            raise CalibrationError(
+                f"{genuine_pairs} genuine and {impostor_pairs} impostor pairs are too few to calibrate on; "
+                f"take at least {MINIMUM_PAIRS} of each, better some hundreds"
+            )
+        if auc(scores) <= 0.5:
+            raise CalibrationError(
+                "genuine pairs are no closer than impostor pairs, so no threshold tells them apart; "
+                "are the labels exchanged, or all distances alike?"
+            )
+        distance_threshold = best_threshold(scores, bins=bins)
+        if distance_threshold == 0:
+            raise CalibrationError(
+                f"of {genuine_pairs} genuine and {impostor_pairs} impostor pairs, no threshold decides more "
+                "rightly than refusing all does; take as many of each class"
+            )
+        equal = eer(scores)
+        grid = threshold_grid()
+        return cls(
+            calibrator=CALIBRATORS[method].fit(
+                scores.distances, scores.genuine, distance_threshold=distance_threshold, bins=bins, k0=k0
+            ),
+            threshold=distance_threshold,
+            eer=equal.rate,
+            eer_threshold=equal.threshold,
+            genuine_counts=np.histogram(scores.genuine_distances, grid)[0].astype(np.int64),
+            impostor_counts=np.histogram(scores.impostor_distances, grid)[0].astype(np.int64),
+            bins=bins,
+            k0=float(k0),
+            model=model,
+            model_sha256=model_sha256,
+            dataset=dataset,
+            folds=folds or scores.fold_count or None,
+            held_out_fold=held_out_fold,
+            date=date or datetime.date.today(),
+            library_versions={
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "scipy": scipy.__version__,
+                **(library_versions or {}),
+            },
+        )
+
+    @classmethod
+    def foldwise(
+        cls,
+        distances: ArrayLike | PairScores,
+        genuine: ArrayLike | None = None,
+        folds: int | ArrayLike = 10,
+        **settings: Any,
+    ) -> list[Self]:
+        """Calibrates on all folds but one, for each in turn (methods.md, section 1, step 5).
+
+        Args:
+            distances: (N,) cosine distances in [0, 2], in the data set's order; or `PairScores` of such,
+                which bring their labels and folds.
+            genuine: (N,) bool or 0/1, true where a pair shows one person.
+            folds: How many consecutive folds to cut the pairs into, or each pair's fold, (N,) integers; see
+                `metrics.error_rates.fold_numbers`. LFW's pairs come in ten consecutive folds of 300 genuine
+                and 300 impostor pairs.
+            **settings: Further arguments of `fit`.
+
+        Returns:
+            A calibration for each fold, in order, fitted to the pairs of all other folds.
+
+        Raises:
+            CalibrationError: As `fit`, or if the folds do not suit the pairs.
+        """
+        scores = cosine_scores(distances, genuine, folds)
+        number = scores.fold_count
+        calibrations = []
+        for fold in range(number):
+            try:
+                others = scores.outside(fold)
+                calibrations.append(cls.fit(others, folds=number, held_out_fold=fold, **settings))
+            except (CalibrationError, DatasetError) as error:
+                raise CalibrationError(f"without fold {fold + 1} of {number}: {error}") from error
+        return calibrations
+
+    @property
+    def method(self) -> str:
+        """The calibrator's key in `CALIBRATORS`."""
+        return self.calibrator.name
+
+    @property
+    def parameters(self) -> dict[str, float | list[float]]:
+        """The calibrator's parameters by name; x-Face's in the order a, x0, k, b."""
+        return self.calibrator.parameters
+
+    @property
+    def genuine_pairs(self) -> int:
+        """How many genuine pairs the calibration was fitted to."""
+        return int(self.genuine_counts.sum())
+
+    @property
+    def impostor_pairs(self) -> int:
+        """How many impostor pairs the calibration was fitted to."""
+        return int(self.impostor_counts.sum())
+
+    @property
+    def largest_confidence(self) -> float:
+        """The largest confidence that the pairs carry, in [0.5, 1); what is stated of a pair stops here.
+
+        A decision is wrong where the pair is of the other class. Wherever a decision falls, n pairs of that
+        class, none of which fell there, leave it a share of up to 1 - 0.05 ** (1 / n), at 95 % confidence
+        (`metrics.error_rates.largest_rate`). With both classes equally likely, the decision is then as often
+        wrong; the smaller class bounds both decisions. 3,000 pairs of each carry 99.9 %, 300 carry 99.0 %,
+        20 carry 86.1 %. Rounded down to six digits, those of `Verification.to_dict`.
+        """
+        risk = largest_rate(0, min(self.genuine_pairs, self.impostor_pairs), _CONFIDENCE_LEVEL)
+        return max(0.5, math.floor((1 - risk) * 1e6) / 1e6)
+
+    @property
+    def error_rates(self) -> ErrorRates:
+        """Both error rates at 0, 0.001, ..., 2, on the pairs of the fit.
+
+        Exact at these thresholds, but for pairs at a distance of exactly 2, which count as below 2.
+        """
+        accepted_genuine = np.concatenate([[0], np.cumsum(self.genuine_counts)])
+        accepted_impostor = np.concatenate([[0], np.cumsum(self.impostor_counts)])
+        return ErrorRates(
+            thresholds=threshold_grid(),
+            fmr=accepted_impostor / self.impostor_pairs,
+            fnmr=(self.genuine_pairs - accepted_genuine) / self.genuine_pairs,
+            genuine_pairs=self.genuine_pairs,
+            impostor_pairs=self.impostor_pairs,
+        )
+
+    def error_rates_at(self, distance_threshold: float) -> OperatingPoint:
+        """Both error rates at one threshold, on the pairs of the fit.
+
+        Args:
+            distance_threshold: Any distance. Multiples of 0.001 are answered exactly, others by the straight
+                line between their neighbours.
+
+        Returns:
+            The rates with their intervals.
+
+        Raises:
+            CalibrationError: If the threshold is not finite.
+        """
+        if not math.isfinite(distance_threshold):
+            raise CalibrationError(f"there are no error rates at a threshold of {distance_threshold}")
+        rates = self.error_rates
+        at = ErrorRates(
+            thresholds=np.array([distance_threshold], dtype=np.float64),
+            fmr=np.interp([distance_threshold], rates.thresholds, rates.fmr),
+            fnmr=np.interp([distance_threshold], rates.thresholds, rates.fnmr),
+            genuine_pairs=rates.genuine_pairs,
+            impostor_pairs=rates.impostor_pairs,
+        )
+        fmr_band, fnmr_band = at.fmr_band(_CONFIDENCE_LEVEL), at.fnmr_band(_CONFIDENCE_LEVEL)
+        return OperatingPoint(
+            threshold=float(distance_threshold),
+            fmr=float(at.fmr[0]),
+            fnmr=float(at.fnmr[0]),
+            fmr_interval=Interval(low=float(fmr_band.low[0]), high=float(fmr_band.high[0])),
+            fnmr_interval=Interval(low=float(fnmr_band.low[0]), high=float(fnmr_band.high[0])),
+        )
+
+    def histogram(self, bins: int = 100) -> DistanceHistogram:
+        """The distances of both classes, for a figure.
+
+        Args:
+            bins: Number of bins over [0, 2], a divisor of 2000.
+
+        Returns:
+            The counts of the pairs of the fit.
+
+        Raises:
+            CalibrationError: If 2000 bins cannot be gathered into that many.
+        """
+        if bins < 1 or THRESHOLD_BINS % bins:
+            raise CalibrationError(f"{THRESHOLD_BINS} bins cannot be gathered into {bins}; take 100 or 200")
+        return DistanceHistogram(
+            edges=threshold_grid(bins),
+            genuine=self.genuine_counts.reshape(bins, -1).sum(axis=1),
+            impostor=self.impostor_counts.reshape(bins, -1).sum(axis=1),
+        )
+
+    @overload
+    def same_person(self, distances: _Distance) -> bool: ...
+    @overload
+    def same_person(self, distances: _Distances) -> Booleans: ...
+    def same_person(self, distances: _Distance | _Distances) -> bool | Booleans:
+        """Decides pairs: distance < threshold, strictly.
+
+        Args:
+            distances: A cosine distance, or (...) of them.
+
+        Returns:
+            A bool for a number, else (...) bool.
+
+        Raises:
+            CalibrationError: If a distance is not a number in [0, 2].
+        """
+        decided: bool | Booleans = is_same(_like_given(_checked_distances(distances)), self.threshold)
+        return decided
+
+    @overload
+    def probability(self, distances: _Distance) -> float: ...
+    @overload
+    def probability(self, distances: _Distances) -> Doubles: ...
+    def probability(self, distances: _Distance | _Distances) -> float | Doubles:
+        """P(genuine | distance), where genuine and impostor pairs are equally likely beforehand.
+
+        Args:
+            distances: A cosine distance, or (...) of them.
+
+        Returns:
+            A float for a number, else (...) float64; in [0, 1].
+
+        Raises:
+            CalibrationError: If a distance is not a number in [0, 2].
+        """
+        values: float | Doubles = _like_given(self.calibrator.probability(_checked_distances(distances)))
+        return values
+
+    def probability_of_closest(self, distance: float, pairs: int) -> float:
+        """P(genuine | distance) of a pair that was chosen as the closest of several.
+
+        Of n impostor pairs the closest is at d about n times as often as one pair is, while a genuine pair
+        gains nothing from the choice. So the odds are those of one pair, divided by n. For independent pairs
+        that is exact where as many choices hold one genuine pair, the closest, as hold none: the densities
+        are g(d) (1 - F(d))^(n - 1) and n f(d) (1 - F(d))^(n - 1), with g of genuine pairs, f and F of
+        impostor pairs. For pairs that share faces it errs towards doubt, as Bonferroni's bound does.
+
+        Args:
+            distance: The chosen pair's cosine distance.
+            pairs: Of how many pairs it is the closest, at least 1.
+
+        Returns:
+            A number in [0, 1), held to `largest_confidence` before the division: x-Face's certainty would
+            otherwise outlast any number of pairs.
+
+        Raises:
+            CalibrationError: If the distance is not a number in [0, 2], or there is no pair.
+        """
+        if pairs < 1:
+            raise CalibrationError(f"the closest of {pairs} pairs is none")
+        probability = min(self.probability(distance), self.largest_confidence)
+        return probability / (probability + pairs * (1 - probability))
+
+    @overload
+    def confidence(self, distances: _Distance) -> float: ...
+    @overload
+    def confidence(self, distances: _Distances) -> Doubles: ...
+    def confidence(self, distances: _Distance | _Distances) -> float | Doubles:
+        """How often the decision at a distance is right (methods.md, section 1, step 4).
+
+        x-Face's may be exactly 1, by definition; the other calibrators stop at 1 - 1 / (n + 2), n pairs of
+        the smaller class. What is stated of a pair stops at `largest_confidence`.
+
+        Args:
+            distances: A cosine distance, or (...) of them.
+
+        Returns:
+            A float for a number, else (...) float64; in [0.5, 1].
+
+        Raises:
+            CalibrationError: If a distance is not a number in [0, 2].
+        """
+        values: float | Doubles = _like_given(self._confidence(_checked_distances(distances)))
+        return values
+
+    def _confidence(self, distances: Doubles) -> Doubles:
+        probability = self.calibrator.probability(distances)
+        decided = np.where(is_same(distances, self.threshold), probability, 1 - probability)
+        return np.clip(decided, 0.5, 1.0)
+
+    def to_json(self) -> str:
+        """The calibration as JSON, a line for each field; under 100 kB.
+
+        `histograms` carry the evidence. `error_rates` follow from them and are there for readers that would
+        not count: rates at evenly spaced thresholds from `first` to `last`.
+        """
+        rates = self.error_rates
+        span = {"first": 0, "last": LARGEST_DISTANCE}
+        data = {
+            "format": _FORMAT,
+            "version": _FORMAT_VERSION,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "dataset": self.dataset,
+            "genuine_pairs": self.genuine_pairs,
+            "impostor_pairs": self.impostor_pairs,
+            "folds": self.folds,
+            "held_out_fold": self.held_out_fold,
+            "date": self.date.isoformat(),
+            "library_versions": dict(self.library_versions),
+            "method": self.method,
+            "bins": self.bins,
+            "k0": self.k0,
+            "parameters": self.parameters,
+            "threshold": self.threshold,
+            "eer": self.eer,
+            "eer_threshold": self.eer_threshold,
+            "histograms": {
+                **span,
+                "genuine": self.genuine_counts.tolist(),
+                "impostor": self.impostor_counts.tolist(),
+            },
+            "error_rates": {
+                **span,
+                "fmr": rates.fmr.round(_RATE_DIGITS).tolist(),
+                "fnmr": rates.fnmr.round(_RATE_DIGITS).tolist(),
+            },
+        }
+        lines = (
+            f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'), allow_nan=False)}"
+            for name, value in data.items()
+        )
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            CalibrationError: If the text is not a calibration, was written by a newer version of this
+                program, or contradicts itself.
+        """
+        try:
+            data = _CalibrationFile.model_validate_json(text)
+        except ValidationError as error:
+            raise CalibrationError(_in_one_line(error)) from error
+        calibration = cls(
+            calibrator=CALIBRATORS[data.method].from_parameters(data.parameters),
+            genuine_counts=np.array(data.histograms.genuine, dtype=np.int64),
+            impostor_counts=np.array(data.histograms.impostor, dtype=np.int64),
+            **data.model_dump(include={field.name for field in fields(cls)}),
+        )
+        if (data.genuine_pairs, data.impostor_pairs) != (
+            calibration.genuine_pairs,
+            calibration.impostor_pairs,
+        ):
+            raise CalibrationError(
+                "this calibration contradicts itself: its histograms hold other numbers of pairs"
+            )
+        return calibration
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_json` to a file, whole or not at all; makes the folders that lack.
+
+        Raises:
+            CalibrationError: If the file cannot be written.
+        """
+        try:
+            write_whole(Path(path), self.to_json().encode())
+        except XfvError as error:
+            raise CalibrationError(f"the calibration cannot be kept: {error}") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads a file that `save` wrote.
+
+        Raises:
+            CalibrationError: If the file cannot be read, or as `from_json`; the message names the file.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise CalibrationError(
+                f"{path}: the calibration cannot be read: {error.strerror or error}"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise CalibrationError(f"{path}: this is no calibration: it is not text") from error
+        try:
+            return cls.from_json(text)
+        except CalibrationError as error:
+            raise CalibrationError(f"{path}: {error}") from error
+
+
+def _checked_distances(distances: ArrayLike) -> Doubles:
+    try:
+        values = np.asarray(distances, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CalibrationError("cosine distances must be numbers in [0, 2]") from error
+    outside = ~((values >= -_DISTANCE_TOLERANCE) & (values <= LARGEST_DISTANCE + _DISTANCE_TOLERANCE))
+    if outside.any():
+        raise CalibrationError(
+            f"{np.count_nonzero(outside)} of {values.size} cosine distances are not numbers in [0, 2], "
+            f"such as {values[outside].flat[0]:g}; distances are 1 - cosine similarity"
+        )
+    return np.clip(values, 0.0, LARGEST_DISTANCE)
+
+
+def cosine_scores(
+    distances: ArrayLike | PairScores, genuine: ArrayLike | None, folds: int | ArrayLike | None = None
+) -> PairScores:
+    """Scores within [0, 2]; such ones are passed on as they are."""
+    try:
+        if not isinstance(distances, PairScores):
+            return PairScores(_checked_distances(distances), np.asarray(genuine), folds)
+        scores = PairScores.of(distances, folds=folds)
+    except DatasetError as error:
+        raise CalibrationError(str(error)) from error
+    ends = [*scores.genuine_distances[[0, -1]], *scores.impostor_distances[[0, -1]]]
+    if min(ends) >= 0 and max(ends) <= LARGEST_DISTANCE:
+        return scores
+    return PairScores(_checked_distances(scores.distances), scores.genuine, scores.folds)
+
+
+def _like_given(values: NDArray[Any]) -> Any:
+    """A number for a number, an array for an array."""
+    return values.item() if values.ndim == 0 else values
+
+
+class _Histograms(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    genuine: list[_Count]
+    impostor: list[_Count]
+
+
+class _CalibrationFile(BaseModel):
+    """What `Calibration.to_json` writes, as far as it is read: fields that are not here do not matter."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    # These three first, as a fault in the first field is the one that is told.
+    format: Annotated[str, Field(pattern=f"^{_FORMAT}$")]
+    version: Annotated[int, Field(le=_FORMAT_VERSION)]
+    method: Annotated[str, Field(pattern=f"^({'|'.join(CALIBRATORS)})$")]
+    parameters: dict[str, Any]
+    threshold: float
+    eer: float
+    eer_threshold: float
+    histograms: _Histograms
+    genuine_pairs: int
+    impostor_pairs: int
+    bins: int
+    k0: float
+    model: str | None
+    model_sha256: str | None
+    dataset: str | None
+    folds: int | None
+    held_out_fold: int | None
+    date: datetime.date
+    library_versions: dict[str, str]
+
+
+def _in_one_line(error: ValidationError) -> str:
+    """What keeps a file from being a calibration, and what to do."""
+    fault = error.errors(include_url=False)[0]
+    match fault["type"], fault["loc"]:
+        case "json_invalid" | "string_unicode", ():
+            return "this is no calibration: it is not JSON"
+        case _, () | ("format",):
+            return "this is no calibration of xfv_demo; make one with: python -m xfv_demo calibrate"
+        case "less_than_equal", _:
+            return (
+                f"this calibration has format {fault['input']}, but this program knows none beyond "
+                f"{_FORMAT_VERSION}; update the program"
+            )
+        case "string_pattern_mismatch", _:
+            return (
+                f"this calibration has the unknown method {printable(fault['input'])!r}; update the program"
+            )
+    return f"this calibration is broken: its field {first_fault(error)}"

@@ -1,0 +1,228 @@
+"""The commands for one pair of photos: verify, explain; and fetch, which brings a model."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from xfv_demo.cli.options import (
+    AlignedPhotosOption,
+    BestFaceOption,
+    CalibrationMethodOption,
+    CalibrationOption,
+    FaceAOption,
+    FaceBOption,
+    ModelOption,
+    PrecisionOption,
+    ProbeArgument,
+    ReferenceArgument,
+    ThresholdOption,
+    app,
+    listed,
+)
+from xfv_demo.errors import XfvError
+from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.runtime.console import progress_bar
+from xfv_demo.runtime.files import check_folder, json_text, write_all
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from xfv_demo.models.openvino import Precision
+    from xfv_demo.types import AlignedFace, Verification
+    from xfv_demo.verification import Verifier, WhichFace
+
+
+@app.command()
+def verify(
+    probe: ProbeArgument,
+    reference: ReferenceArgument,
+    model: ModelOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    faces: Annotated[
+        bool,
+        typer.Option(
+            "--faces",
+            help="Print below the verdict a table of all faces found in both photos; --json has them anyway.",
+        ),
+    ] = False,
+    calibration: CalibrationOption = None,
+    method: CalibrationMethodOption = None,
+    face: BestFaceOption = None,
+    face_a: FaceAOption = None,
+    face_b: FaceBOption = None,
+    threshold: ThresholdOption = None,
+    aligned: AlignedPhotosOption = False,
+) -> None:
+    """Says whether two photos show the same person."""
+    if faces and aligned:
+        raise XfvError("--faces lists the faces found, but with --aligned none is looked for; leave one out")
+    _, verification = _verify(
+        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned
+    )
+    if as_json:
+        typer.echo(json_text(verification.to_dict(), indent=2))
+        return
+    typer.echo(_in_words(verification))
+    if faces:
+        from rich.console import Console
+
+        Console().print(_faces_table(verification))
+
+
+@app.command()
+def explain(
+    probe: ProbeArgument,
+    reference: ReferenceArgument,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The folder to write to: figure.png, a PNG for each method, maps.npz and report.json."
+        ),
+    ],
+    methods: Annotated[
+        str,
+        typer.Option(help=f"What to explain by, with commas between: {', '.join(EXPLAINERS)}."),
+    ] = "occlusion,xssab",
+    model: ModelOption = "auto",
+    calibration: CalibrationOption = None,
+    method: CalibrationMethodOption = None,
+    face: BestFaceOption = None,
+    face_a: FaceAOption = None,
+    face_b: FaceBOption = None,
+    threshold: ThresholdOption = None,
+    aligned: AlignedPhotosOption = False,
+    precision: PrecisionOption = "float32",
+    palette: Annotated[
+        str,
+        typer.Option(
+            help="Colours: piyg (green and pink), orange-blue for all colour vision, rdylgn (green and red); "
+            "greens or reds for what speaks for or against alone."
+        ),
+    ] = "piyg",
+) -> None:
+    """Shows where in two faces the evidence lies that they are, or are not, the same person."""
+    from xfv_demo.pair_report import PairExplanation
+    from xfv_demo.pipeline import check_methods, stream_explanations
+    from xfv_demo.plots.colours import PALETTES
+    from xfv_demo.runtime.provenance import provenance
+
+    chosen = check_methods(listed(methods))
+    if palette not in PALETTES:
+        raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
+    check_folder(out)
+    verifier, verification = _verify(
+        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned, precision
+    )
+    results = {}
+    with progress_bar("Explaining") as show:
+        for step in stream_explanations(
+            verifier.embedder, verification, chosen, calibration=verifier.calibration
+        ):
+            results[step.method] = step
+            show(round(100 * (len(results) - 1 + step.progress)), 100 * len(chosen))
+    command = shlex.join(["python", "-m", "xfv_demo", *sys.argv[1:]])
+    explanation = PairExplanation(
+        verification, tuple(results.values()), provenance(verifier.embedder, command)
+    )
+    files = explanation.files(palette=palette)
+    write_all(out, files)
+    typer.echo(_in_words(verification))
+    for result in explanation.results:
+        typer.echo(f"  {result.method:<11} {result.summary} ({result.seconds:.1f} s)")
+    typer.echo(f"Written to {out}: {', '.join(sorted(files))}")
+
+
+@app.command()
+def fetch(
+    model: Annotated[str, typer.Argument(help="The model to fetch: arcface-octuplet.")],
+) -> None:
+    """Downloads a model into the cache, once."""
+    from xfv_demo.models.registry import fetch_model
+
+    typer.echo(f"{model} is at {fetch_model(model, progress=True)}")
+
+
+def _verify(
+    paths: tuple[Path, Path],
+    faces: "tuple[WhichFace | None, WhichFace | None]",
+    face: Literal["best"] | None,
+    model: str,
+    calibration: str | None,
+    method: str | None,
+    threshold: float | None,
+    aligned: bool,
+    precision: "Precision" = "float32",
+) -> "tuple[Verifier, Verification]":
+    from xfv_demo.faces.alignment import as_aligned
+    from xfv_demo.faces.images import photo_name, read_photo
+    from xfv_demo.verification import Verifier, check_threshold
+
+    # Before the model: what is wrong with words or photos should not cost the wait, let alone a download.
+    check_threshold(threshold)
+    photos = [read_photo(path) for path in paths]
+    if aligned:
+        for photo, path in zip(photos, paths, strict=True):
+            as_aligned(photo, photo_name(path))
+    from xfv_demo.models.loading import load_embedder
+
+    embedder = load_embedder(model, progress=True, precision=precision)
+    verifier = Verifier.calibrated(embedder, calibration, method, threshold=threshold)
+    candidates = [
+        verifier.find_candidates(
+            photo, (face or 0) if which is None else which, name=photo_name(path), aligned=aligned
+        )
+        for photo, which, path in zip(photos, faces, paths, strict=True)
+    ]
+    return verifier, verifier.compare_most_alike(*candidates)
+
+
+def _in_words(verification: "Verification") -> str:
+    decision = "SAME PERSON" if verification.same_person else "DIFFERENT PEOPLE"
+    comparison = "below" if verification.same_person else "not below"
+    lines = [
+        decision,
+        f"  confidence  {_confidence_in_words(verification)}",
+        f"  distance    {verification.distance:.3f}, {comparison} the threshold {verification.threshold:.3f}",
+        f"  model       {verification.model}",
+        f"  photos      {_face_in_words(verification.probe)} and {_face_in_words(verification.reference)}",
+    ]
+    lines += [f"  note        {notice}" for notice in verification.notices]
+    return "\n".join(lines)
+
+
+def _faces_table(verification: "Verification") -> "Table":
+    """All faces found in both photos, as a person reads them."""
+    from rich.table import Table
+
+    table = Table(title="Faces found, the largest first; boxes, and how far apart the eyes are, in pixels")
+    for column in ("photo", "face", "left, top, right, bottom", "eyes", "score", "turned", "compared"):
+        table.add_column(column)
+    for letter, photo in (("A", verification.probe), ("B", verification.reference)):
+        for index, face in enumerate(photo.faces):
+            table.add_row(
+                letter,
+                str(index),
+                ", ".join(f"{edge:.0f}" for edge in face.box),
+                f"{face.eye_distance:.1f}",
+                f"{face.score:.4f}",
+                f"{face.rotation}°",
+                "yes" if index == photo.face_index else "",
+            )
+    return table
+
+
+def _confidence_in_words(verification: "Verification") -> str:
+    if verification.confidence_withheld:
+        return f"none, for {verification.confidence_withheld}"
+    if verification.shown_confidence is None:
+        return "none, for the model is not calibrated"
+    by = f"{verification.calibration}, method {verification.confidence_method}"
+    return f"{verification.shown_confidence} if as many pairs show one person as two (calibrated on {by})"
+
+
+def _face_in_words(face: "AlignedFace") -> str:
+    found = f", face {face.face_index} of {len(face.faces)} found" if len(face.faces) > 1 else ""
+    return f"{face.name}{found}"

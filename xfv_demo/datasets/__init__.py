@@ -1,0 +1,1 @@
+"""Labelled sets of photos: where they lie, how they are read, which pairs they hold."""

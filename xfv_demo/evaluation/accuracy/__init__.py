@@ -1,0 +1,1 @@
+"""How well a model verifies: error rates, confidence, figures, tables."""

@@ -1,0 +1,113 @@
+"""A set's pairs, measured by a model."""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from xfv_demo._version import __version__
+from xfv_demo.datasets.opening import balanced, in_folds
+from xfv_demo.errors import XfvError
+from xfv_demo.runtime.console import progress_bar
+
+if TYPE_CHECKING:
+    from xfv_demo.batch.align import DetectionFailure, FaceChoice
+    from xfv_demo.datasets.pairs import PairCounts, PairSet
+    from xfv_demo.metrics.error_rates import PairScores
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A data set's pairs, measured by a model, here or elsewhere."""
+
+    name: str
+    model: str
+    model_sha256: str | None
+    versions: dict[str, str]
+    scores: "PairScores"
+    face: str | None
+    left_out: "PairCounts"
+    failures: "tuple[DetectionFailure, ...]"
+    seconds: float | None
+
+
+def measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True) -> Measured:
+    """Embeds a set's images and measures its pairs, leaving out those that lack a face."""
+    import numpy as np
+
+    from xfv_demo.batch.cache import EmbeddingStore
+    from xfv_demo.batch.embed import measure_pairs
+    from xfv_demo.calibration.calibration import MINIMUM_PAIRS
+    from xfv_demo.datasets.pairs import PairCounts
+    from xfv_demo.metrics.error_rates import PairScores
+    from xfv_demo.models.loading import load_embedder
+    from xfv_demo.runtime.paths import cache_folder
+    from xfv_demo.runtime.provenance import library_versions
+
+    start = time.monotonic()
+    pairs = in_folds(balanced(pairs))
+    pairs.require(MINIMUM_PAIRS, outside_folds=foldwise)
+    embedder = load_embedder(model, progress=True)
+    with (
+        closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
+        progress_bar(f"Embedding {pairs.name}") as progress,
+    ):
+        measured = measure_pairs(pairs, embedder, store, face=face, progress=progress)
+    usable = np.isfinite(measured.distances)
+    lost = PairCounts.of(pairs.genuine[~usable])
+    _say_failures(measured.failures, lost)
+    return Measured(
+        name=pairs.name,
+        model=embedder.name,
+        model_sha256=embedder.sha256,
+        versions=library_versions(),
+        scores=PairScores(measured.distances[usable], pairs.genuine[usable], pairs.folds[usable]),
+        face=None if pairs.aligned else face,
+        left_out=lost,
+        failures=measured.failures,
+        seconds=time.monotonic() - start,
+    )
+
+
+def measured_elsewhere(
+    data: Path | None, distances: Path, name: str | None, model: str, *, aligned: bool
+) -> Measured:
+    """Reads pairs whose distances were made elsewhere; no photo is read and no model is loaded."""
+    from xfv_demo.calibration.calibration import MINIMUM_PAIRS
+    from xfv_demo.datasets.csv_pairs import read_distances_csv
+    from xfv_demo.datasets.pairs import PairCounts
+    from xfv_demo.metrics.error_rates import PairScores
+
+    if data or aligned:
+        raise XfvError("--distances takes the place of photos; leave out --data and --aligned")
+    read = read_distances_csv(distances)
+    pairs = in_folds(balanced(read if name is None else replace(read, name=name)))
+    pairs.require(MINIMUM_PAIRS)
+    return Measured(
+        name=pairs.name,
+        # A name, whatever else --model may be elsewhere: it becomes part of file names.
+        model="unnamed" if model == "auto" else Path(model).name or "unnamed",
+        model_sha256=None,
+        versions={"xfv-demo": __version__},
+        scores=PairScores(pairs.distances, pairs.genuine, pairs.folds),
+        face=None,
+        left_out=PairCounts(genuine=0, impostor=0),
+        failures=(),
+        seconds=None,
+    )
+
+
+def _say_failures(failures: "Sequence[DetectionFailure]", lost: "PairCounts") -> None:
+    if not failures:
+        return
+    typer.echo(
+        f"{len(failures)} images gave no embedding, so {lost.genuine} genuine and {lost.impostor} "
+        "impostor pairs are left out:",
+        err=True,
+    )
+    for failure in failures:
+        typer.echo(f"  {failure.photo}: {failure.reason}", err=True)

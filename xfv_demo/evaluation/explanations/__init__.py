@@ -1,0 +1,1 @@
+"""How well methods explain: measurements on patched pairs, tables, figures."""

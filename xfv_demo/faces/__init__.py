@@ -1,0 +1,1 @@
+"""From a photo to aligned faces: decoding, detection, alignment, regions, quality."""

@@ -1,0 +1,1 @@
+"""Error rates, confidence, intervals and faithfulness: pure functions of arrays."""

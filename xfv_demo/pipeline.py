@@ -1,0 +1,150 @@
+"""From a verdict to its explanations: runs the methods asked for, and makes files of what they give."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xfv_demo.calibration.calibration import Calibration
+from xfv_demo.errors import XfvError
+from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.explainers.base import Explanation, View
+from xfv_demo.faces.regions import REGION_GROUPS, pair_evidence, region_evidence, summary, weight_summary
+from xfv_demo.types import Verification
+
+DEFAULT_METHODS = ("occlusion", "xssab")
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult:
+    """What one method gives for a pair, so far or in the end.
+
+    Attributes:
+        method: A key of `EXPLAINERS`.
+        explanations: One for each variant, as `Explainer.stream_all` gives them.
+        seconds: How long the method has been at work, without what was done with its steps meanwhile.
+    """
+
+    method: str
+    explanations: Mapping[Any, Explanation]
+    seconds: float
+
+    @property
+    def progress(self) -> float:
+        """Share of the method's work that is done, in [0, 1]."""
+        return min(explanation.progress for explanation in self.explanations.values())
+
+    @property
+    def title(self) -> str:
+        """What people call the method."""
+        return EXPLAINERS[self.method].title
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What there is to see, the most telling first."""
+        return EXPLAINERS[self.method].views(self.explanations)
+
+    @property
+    def summary(self) -> str:
+        """A sentence or two on which regions of the face speak for and against, by the first view."""
+        return view_summary(self.views[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: everything but the maps."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "summary": self.summary,
+            "explanations": {str(key): one.to_dict() for key, one in self.explanations.items()},
+            "regions": {view.key: _shares(view) for view in self.views},
+        }
+
+
+def view_summary(view: View) -> str:
+    """A sentence or two on which regions of the face speak for and against, or count much, by a view."""
+    sides = region_evidence(view.maps.probe), region_evidence(view.maps.reference)
+    return summary(*sides) if view.is_evidence else weight_summary(*sides)
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """Checks names of explanation methods before the work that they would need.
+
+    Args:
+        methods: Keys of `EXPLAINERS`.
+
+    Returns:
+        The same, each once.
+
+    Raises:
+        XfvError: There is none, or one is unknown.
+    """
+    unknown = [method for method in methods if method not in EXPLAINERS]
+    if unknown or not methods:
+        problem = f'there is no explanation method "{unknown[0]}"' if unknown else "no method was asked for"
+        raise XfvError(f"{problem}; take some of {', '.join(EXPLAINERS)}")
+    return tuple(dict.fromkeys(methods))
+
+
+def stream_explanations(
+    embedder: Any,
+    verification: Verification,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    *,
+    calibration: Calibration | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[MethodResult]:
+    """Explains a verdict by one method after another, step by step.
+
+    Args:
+        embedder: The model that the verdict is by, with the methods that the explainers need.
+        verification: The verdict. Embeddings in it are not computed again.
+        methods: Keys of `EXPLAINERS`.
+        calibration: What xSSAB and FGGB have their threshold of equal error rate from; the verdict's own
+            threshold stands in where None.
+        settings: For each method, further settings by name; a threshold among them goes before these two.
+
+    Returns:
+        Each step of each method; a method's last has a progress of 1. Closing the iterator stops the work.
+
+    Raises:
+        XfvError: As from `check_methods`.
+        ModelError: The model lacks what a method needs, or gives numbers that cannot be used.
+        ValueError: A setting is out of its range.
+    """
+    return _stream(embedder, verification, check_methods(methods), calibration, settings or {})
+
+
+def _stream(
+    embedder: Any,
+    verification: Verification,
+    methods: Sequence[str],
+    calibration: Calibration | None,
+    settings: Mapping[str, Mapping[str, Any]],
+) -> Iterator[MethodResult]:
+    threshold = verification.threshold if calibration is None else calibration.eer_threshold
+    faces = verification.probe, verification.reference
+    pair = [face.aligned for face in faces]
+    known = [face.embedding for face in faces if face.embedding is not None]
+    embeddings = np.stack(known) if len(known) == len(faces) else None
+    for method in methods:
+        own = {"threshold": 1 - threshold} if EXPLAINERS[method].takes_threshold else {}
+        chosen = {**own, **settings.get(method, {})}
+        seconds, start = 0.0, time.perf_counter()
+        for explanations in EXPLAINERS[method].stream_all(embedder, *pair, embeddings=embeddings, **chosen):
+            seconds += time.perf_counter() - start
+            yield MethodResult(method, explanations, seconds)
+            start = time.perf_counter()
+
+
+def _shares(view: View) -> dict[str, dict[str, dict[str, float]]]:
+    """Of either photo, and of both together, each region's share of the evidence, and its net share."""
+    photos = [region_evidence(values, REGION_GROUPS) for values in view.maps]
+    columns = zip(("probe", "reference", "both"), (*photos, pair_evidence(*photos)), strict=True)
+    return {
+        name: {
+            one.region.key: {"share": round(one.share, 4), "net_share": round(one.net_share, 4)}
+            for one in evidence
+        }
+        for name, evidence in columns
+    }

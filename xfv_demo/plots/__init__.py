@@ -1,0 +1,1 @@
+"""Everything that makes colour: styles, colour maps, figures."""
