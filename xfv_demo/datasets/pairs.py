@@ -20,7 +20,7 @@ from xfv_demo.datasets.sources import ImageSource, first_few, quoted
 from xfv_demo.errors import DatasetError, ImageError
 from xfv_demo.faces.alignment import as_aligned
 from xfv_demo.faces.images import PHOTO_SUFFIXES, read_photo
-from xfv_demo.metrics.intervals import Booleans
+from xfv_demo.metrics.intervals import Booleans, Integers
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,6 @@ class PairCounts:
         """Of both classes."""
         return self.genuine + self.impostor
 
-
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
 
 FOLDS = 10  # What sets without folds of their own are cut into, as LFW's View 2 is.
 # Distances of float32 embeddings stray this far out of their range.

@@ -1,6 +1,6 @@
 """A folder or an archive with a folder for each person."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -15,13 +15,11 @@ from xfv_demo.datasets.sources import (
     is_called_as_photo,
     is_file,
     is_folder,
+    is_left_out,
     quoted,
     unpacked,
 )
 from xfv_demo.errors import DatasetError
-
-# What systems put into folders of photos by themselves; not worth a word. Others of theirs are hidden files.
-_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 
 def read_people_folder(root: PathName) -> LabelledImages:
@@ -109,8 +107,3 @@ def _people_of_archive(path: Path) -> LabelledImages:
     return _people_in(
         unpacked(path), path, "lfw" if path.name.startswith("lfw") else path.name.partition(".")[0]
     )
-
-
-def is_left_out(file: str) -> bool:
-    """Whether a file among photos is none by its name, and no system's own."""
-    return not is_called_as_photo(file) and PurePosixPath(file).name.lower() not in _OF_SYSTEMS

@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, TypeAlias
 
-from xfv_demo.datasets.people import is_left_out
 from xfv_demo.errors import DatasetError, printable
 from xfv_demo.faces.images import MAX_FILE_BYTES, PHOTO_SUFFIXES
 from xfv_demo.runtime.paths import cache_folder
@@ -32,6 +31,9 @@ _LARGEST_GROWTH = 20
 
 _GROWTH_ALLOWED = 64 << 20
 
+
+# What systems put into folders of photos by themselves; not worth a word. Others of theirs are hidden files.
+_OF_SYSTEMS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 _NAMED_AT_MOST = 3  # How many missing images a message names.
 
@@ -161,6 +163,11 @@ def contents(folder: Path) -> tuple[list[str], list[str]]:
 def is_called_as_photo(file: str) -> bool:
     """Whether a file is called as a photo is."""
     return PurePosixPath(file).suffix.lower() in PHOTO_SUFFIXES
+
+
+def is_left_out(file: str) -> bool:
+    """Whether a file among photos is none by its name, and no system's own."""
+    return not is_called_as_photo(file) and PurePosixPath(file).name.lower() not in _OF_SYSTEMS
 
 
 def _entry_name(entry: os.DirEntry[str]) -> str:
