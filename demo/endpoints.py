@@ -22,9 +22,8 @@ from demo.server.photo_input import PhotoInput, UploadedPhoto
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.pair_report import PairExplanation
-from xfv_demo.pipeline import DEFAULT_METHODS, MethodResult, check_methods, stream_explanations
+from xfv_demo.pipeline import DEFAULT_METHODS, PairStep, check_methods, stream_pair
 from xfv_demo.runtime.provenance import provenance
-from xfv_demo.types import Verification
 from xfv_demo.verification import Verifier
 
 
@@ -48,8 +47,8 @@ class Endpoints:
         Returns:
             The JSON object of `verify --json`.
         """
-        _, verification = self._compare(probe, reference)
-        return verification.to_dict()
+        _, step = self._run(probe, reference)
+        return step.verification.to_dict()
 
     def explain(
         self, probe: UploadedPhoto | None, reference: UploadedPhoto | None, methods: list[str]
@@ -64,17 +63,10 @@ class Endpoints:
         Returns:
             The object in report.json, and the files of `explain`.
         """
-        verifier, verification = self._compare(probe, reference)
-        last: dict[str, MethodResult] = {}
+        verifier, step = self._run(probe, reference, methods)
+        explanation = PairExplanation(step.verification, step.results, about=provenance(verifier.embedder))
+        files = explanation.files()
         try:
-            for step in stream_explanations(
-                verifier.embedder, verification, check_methods(methods), calibration=verifier.calibration
-            ):
-                _check_client()
-                last[step.method] = step
-            about = provenance(verifier.embedder)
-            explanation = PairExplanation(verification, tuple(last.values()), about=about)
-            files = explanation.files()
             folder = uploads.new_folder(sum(map(len, files.values())))
         except XfvError as error:
             raise _call_error(str(error)) from error
@@ -84,20 +76,27 @@ class Endpoints:
             paths.append(str(folder / name))
         return explanation.to_dict(), paths
 
-    def _compare(
-        self, probe: UploadedPhoto | None, reference: UploadedPhoto | None
-    ) -> tuple[Verifier, Verification]:
+    def _run(
+        self, probe: UploadedPhoto | None, reference: UploadedPhoto | None, methods: list[str] | None = None
+    ) -> tuple[Verifier, PairStep]:
+        """The model, and how far the pair has come in the end; by no method where None."""
         if probe is None or reference is None:
             raise _call_error("two photos are needed, probe and reference")
         try:
+            chosen = () if methods is None else check_methods(methods)
             verifier = self._service.verifier()
             faces = []
             for photo in (probe, reference):
                 _check_client()
-                faces.append(find_faces(verifier, photo)[0])
-            return verifier, verifier.compare(*faces)
+                faces.append(find_faces(verifier, photo)[:1])
+            steps = stream_pair(verifier, faces[0], faces[1], chosen)
+            step = next(steps)
+            for later in steps:
+                _check_client()
+                step = later
         except XfvError as error:
             raise _call_error(str(error)) from error
+        return verifier, step
 
 
 def add_endpoints(service: VerificationService) -> None:

@@ -1,18 +1,22 @@
-"""From a verdict to its explanations: runs the methods asked for, and makes files of what they give."""
+"""The one road of a pair: from the faces of two photos to the verdict, and on to its explanations.
+
+The command line, the page and its calls for programs all take it, by `stream_pair`.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from xfv_demo.calibration.calibration import Calibration
-from xfv_demo.errors import XfvError
+from xfv_demo.errors import ModelError, XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import Explanation, View
 from xfv_demo.faces.regions import REGION_GROUPS, pair_evidence, region_evidence, summary, weight_summary
-from xfv_demo.types import Verification
+from xfv_demo.types import AlignedFace, Verification
+from xfv_demo.verification import Verifier
 
 DEFAULT_METHODS = ("occlusion", "xssab")
 
@@ -61,6 +65,25 @@ class MethodResult:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class PairStep:
+    """How far a pair has come.
+
+    Attributes:
+        verification: The verdict.
+        results: What each method has given so far, in the order in which the methods were asked for.
+        problems: By method that the model cannot be explained by, a line that says why.
+        method: The method that has come further; None where it is the verdict that has come.
+        progress: Share of all that was asked for, in [0, 1].
+    """
+
+    verification: Verification
+    results: tuple[MethodResult, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+    method: str | None = None
+    progress: float = 0.0
+
+
 def view_summary(view: View) -> str:
     """A sentence or two on which regions of the face speak for and against, or count much, by a view."""
     sides = region_evidence(view.maps.probe), region_evidence(view.maps.reference)
@@ -84,6 +107,95 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
         problem = f'there is no explanation method "{unknown[0]}"' if unknown else "no method was asked for"
         raise XfvError(f"{problem}; take some of {', '.join(EXPLAINERS)}")
     return tuple(dict.fromkeys(methods))
+
+
+def in_work_order(methods: Sequence[str]) -> list[str]:
+    """The methods, those first that take least."""
+    return sorted(methods, key=lambda one: EXPLAINERS[one].work_order)
+
+
+def stream_pair(
+    verifier: Verifier,
+    probes: Sequence[AlignedFace],
+    references: Sequence[AlignedFace],
+    methods: Sequence[str] = (),
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    keep_going: bool = False,
+) -> Iterator[PairStep]:
+    """Compares two photos, then explains the verdict step by step, the methods that take least first.
+
+    Args:
+        verifier: The model, and what decides.
+        probes: The faces of the first photo that come into question, as `Verifier.find_candidates` gives
+            them.
+        references: Those of the second photo.
+        methods: Keys of `EXPLAINERS`; none where the verdict will do.
+        settings: As for `stream_explanations`.
+        keep_going: Whether a method that the model lacks something for is noted in `PairStep.problems`, and
+            the others go on.
+
+    Returns:
+        The verdict, then each step of each method. Closing the iterator stops the work.
+
+    Raises:
+        XfvError: A method is unknown.
+        ModelError: The model lacks what a method needs, or gives numbers that cannot be used.
+        ValueError: A setting is out of its range.
+
+    Example:
+        >>> from xfv_demo import Verifier, load_embedder
+        >>> verifier = Verifier.calibrated(load_embedder("mobilefacenet"))
+        >>> obama = verifier.find_candidates("assets/examples/obama.jpg", name="obama.jpg")
+        >>> biden = verifier.find_candidates("assets/examples/biden.jpg", name="biden.jpg")
+        >>> *_, last = stream_pair(verifier, obama, biden, ["grid"])
+        >>> last.verification.same_person, last.progress, last.results[0].views[0].maps.probe.shape
+        (False, 1.0, (112, 112))
+    """
+    chosen = check_methods(methods) if methods else ()
+    return _stream_pair(verifier, probes, references, chosen, settings, keep_going)
+
+
+def _stream_pair(
+    verifier: Verifier,
+    probes: Sequence[AlignedFace],
+    references: Sequence[AlignedFace],
+    methods: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]] | None,
+    keep_going: bool,
+) -> Iterator[PairStep]:
+    verification = verifier.compare_most_alike(probes, references)
+    yield PairStep(verification, progress=0.0 if methods else 1.0)
+    results: dict[str, MethodResult] = {}
+    problems: dict[str, str] = {}
+
+    def reached(method: str) -> PairStep:
+        done = len(problems) + sum(result.progress for result in results.values())
+        return PairStep(
+            verification,
+            tuple(results[one] for one in methods if one in results),
+            dict(problems),
+            method,
+            done / len(methods),
+        )
+
+    for method in in_work_order(methods):
+        try:
+            for result in stream_explanations(
+                verifier.embedder,
+                verification,
+                [method],
+                calibration=verifier.calibration,
+                settings=settings,
+            ):
+                results[method] = result
+                yield reached(method)
+        except ModelError as error:
+            if not keep_going:
+                raise
+            results.pop(method, None)
+            problems[method] = str(error)
+            yield reached(method)
 
 
 def stream_explanations(

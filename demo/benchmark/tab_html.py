@@ -27,18 +27,6 @@ _COMMAND = "python -m xfv_demo evaluate patch-lfw --data LFW_FOLDER --out assets
 
 # The layouts of the plot, of which style.css shows the one that fits: width and height in pixels.
 _SIZES = {"wide": (860, 400), "narrow": (320, 360)}
-DOT = 16
-# Matplotlib knows no variables of style sheets: what these stand for is put into what it wrote.
-COLOURS = {
-    "ink": "#000001",
-    "quiet": "#000002",
-    "line-soft": "#000003",
-    "genuine": "#000004",
-    "card": "#000005",
-}
-INK, QUIET, LINE, GENUINE, CARD = COLOURS.values()
-# What it would write of itself and of the time.
-METADATA = ("Creator", "Date", "Format", "Type")
 
 # By their names in the report: what is changed, and where the correlation should be.
 _CHECKS = (

@@ -11,10 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from demo.benchmark.reports import ComparedMethod, quickest_method
-from demo.benchmark.tab_html import CARD, COLOURS, DOT, GENUINE, INK, LINE, METADATA, QUIET
 from demo.shared_html import interval_words, two_digit_seconds
 
-# Quality and cost -------------------------------------------------------------------------------------------
+_DOT = 16
+# Matplotlib knows no variables of style sheets: what these stand for is put into what it wrote.
+_COLOURS = {
+    "ink": "#000001",
+    "quiet": "#000002",
+    "line-soft": "#000003",
+    "genuine": "#000004",
+    "card": "#000005",
+}
+_INK, _QUIET, _LINE, _GENUINE, _CARD = _COLOURS.values()
+# What it would write of itself and of the time.
+_METADATA = ("Creator", "Date", "Format", "Type")
 
 
 @rc_context({"font.size": 12})
@@ -32,35 +42,35 @@ def plot_svg(contenders: Sequence[ComparedMethod], width: int, height: int) -> s
     areas = [area for one in drawn for area in (one.low, one.high)] + [one.area for one in baselines]
     room = 0.05 * (max(areas) - min(areas)) or 0.05
     axes.set_ylim(min(areas) - room, max(areas) + room)
-    axes.set_xlabel("seconds a pair", color=INK)
-    axes.set_title("area of replacement", color=INK, loc="left", fontsize="medium")
+    axes.set_xlabel("seconds a pair", color=_INK)
+    axes.set_title("area of replacement", color=_INK, loc="left", fontsize="medium")
     axes.xaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
     axes.minorticks_off()
-    axes.tick_params(color=LINE, labelcolor=INK)
-    axes.grid(color=LINE, linewidth=0.8)
-    axes.spines[:].set_color(LINE)
+    axes.tick_params(color=_LINE, labelcolor=_INK)
+    axes.grid(color=_LINE, linewidth=0.8)
+    axes.spines[:].set_color(_LINE)
     for one in baselines:
-        axes.axhline(one.area, color=QUIET, linewidth=1.5, linestyle=(0, (4, 3)))
+        axes.axhline(one.area, color=_QUIET, linewidth=1.5, linestyle=(0, (4, 3)))
         right = axes.get_yaxis_transform()
-        axes.text(1.01, one.area, str(one.number), transform=right, va="center_baseline", color=QUIET)
+        axes.text(1.01, one.area, str(one.number), transform=right, va="center_baseline", color=_QUIET)
     places = axes.transData.transform([(time, one.area) for time, one in methods])
     pixel = figure.dpi / 72
-    across = _apart(places, axes.bbox.x0 + pixel * DOT, axes.bbox.x1 - pixel * DOT, pixel)
+    across = _apart(places, axes.bbox.x0 + pixel * _DOT, axes.bbox.x1 - pixel * _DOT, pixel)
     x = axes.transData.inverted().transform([(at, places[0][1]) for at in across])[:, 0]
     for at, one in zip(x, drawn, strict=True):
-        axes.plot([at, at], [one.low, one.high], color=GENUINE, linewidth=2)
+        axes.plot([at, at], [one.low, one.high], color=_GENUINE, linewidth=2)
     for at, one in zip(x, drawn, strict=True):
-        axes.plot(at, one.area, "o", markersize=DOT, color=INK, markeredgecolor=CARD, zorder=3)
-        number = axes.text(at, one.area, str(one.number), color=CARD, fontsize=10, zorder=4)
+        axes.plot(at, one.area, "o", markersize=_DOT, color=_INK, markeredgecolor=_CARD, zorder=3)
+        number = axes.text(at, one.area, str(one.number), color=_CARD, fontsize=10, zorder=4)
         number.set(ha="center", va="center_baseline")
     written = io.StringIO()
     # Letters as text; and names of parts that the other plot does not have.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": str(width)}):
-        figure.savefig(written, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
+        figure.savefig(written, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
     # Its head has rules that would hold for the whole page; names that nothing refers to are in each plot.
     _, first, drawing = written.getvalue().partition('<g id="figure_1">')
     drawing = re.sub(r' id="[\w.]+_\d+"', "", first + drawing)
-    for name, colour in COLOURS.items():
+    for name, colour in _COLOURS.items():
         drawing = drawing.replace(colour, f"var(--{name})")
     return f'<svg viewBox="0 0 {width} {height}">{drawing}'
 
@@ -83,7 +93,7 @@ def _apart(places: Iterable[Sequence[float]], left: float, right: float, pixel: 
             if left <= at <= right
             # Dots beside one another; lines, where the dots are not, at least told apart.
             and all(
-                abs(at - other) >= pixel * (DOT + 1 if abs(y - height) < pixel * (DOT + 1) else 4)
+                abs(at - other) >= pixel * (_DOT + 1 if abs(y - height) < pixel * (_DOT + 1) else 4)
                 for other, height in placed
             )
         )

@@ -31,13 +31,11 @@ from demo.model_service import ModelConfig, VerificationService
 from demo.server import uploads
 from demo.server.photo_input import UploadedPhoto
 from demo.shared_html import dataset_name
-from xfv_demo.errors import ModelError, XfvError, printable
+from xfv_demo.errors import XfvError, printable
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import PATCH_SIZES
-from xfv_demo.faces.alignment import align
-from xfv_demo.faces.images import read_photo
 from xfv_demo.models.openvino import Precision
-from xfv_demo.pipeline import MethodResult, check_methods, stream_explanations
+from xfv_demo.pipeline import MethodResult, check_methods, in_work_order, stream_pair
 from xfv_demo.types import AlignedFace
 from xfv_demo.verification import Verifier
 
@@ -324,25 +322,56 @@ class Handlers:
                 return
             yield {places.progress: shared_html.progress_html("waiting for the model to load")}
         verifier = self._service.verifier(choice)
-        faces, picked = [], []
+        faces: dict[Letter, tuple[AlignedFace, ...]] = {}
+        picked = []
         for letter, photo in photos.items():
             if session.ends(running):
                 return
             with _naming(letter):
                 found = self._find(session, letter, photo)
             picked.append(found.picked)
-            faces.append(found.faces[picked[-1]])
+            faces[letter] = (found.faces[picked[-1]],)
         if session.ends(running):
             return
-        verification = verifier.compare(*faces)
         paths = tuple(path_for_command(photo) for photo in photos.values())
         asked = ComparisonRequest(choice, chosen, paths, occlusion, running.press, tuple(picked))
-        session.begin(verifier, verification, asked)
-        yield self._verdict_arrived(session)
-        yield from self._explain(session, running)
+        steps = stream_pair(
+            verifier,
+            faces["A"],
+            faces["B"],
+            chosen,
+            settings={"occlusion": {**occlusion, "cache": session.embeddings}},
+            # Of a model that lacks what one method needs, the others may still tell.
+            keep_going=True,
+        )
+        last_method, last_time, last_share = "", 0.0, 0.0
+        for step in steps:
+            if session.ends(running):
+                return
+            if step.method is None:
+                session.begin(verifier, step.verification, asked)
+                yield self._verdict_arrived(session)
+                continue
+            session.results = {result.method: result for result in step.results}
+            session.problems = dict(step.problems)
+            update: dict[Any, Any] = {places.session: session}
+            if result := session.results.get(step.method):
+                now, share = time.monotonic(), result.progress
+                is_near = now - last_time < _PAUSE and share - last_share < _STRIDE
+                if step.method == last_method and is_near and share < 1:
+                    continue
+                last_method, last_time, last_share = step.method, now, share
+                update[places.progress] = shared_html.progress_html(_waiting_words(result), share)
+            else:
+                update[places.command] = command_line(session)
+            update[places.methods[step.method]] = self._method(session, step.method)
+            yield update
+            # What was asked while this step was on its way to the page need not wait for the next.
+            if session.ends(running):
+                return
 
     def _verdict_arrived(self, session: Session) -> dict[Any, Any]:
-        places, methods = self._places, _in_work_order(session.asked.methods)
+        places, methods = self._places, in_work_order(session.asked.methods)
         verification, calibration = session.verification, session.calibration
         if verification is None:
             return {}
@@ -365,54 +394,6 @@ class Handlers:
             places.download: gr.DownloadButton(value=None, interactive=False),
             places.command: command_line(session),
         }
-
-    def _explain(self, session: Session, running: Running) -> Iterator[dict[Any, Any]]:
-        """Streams the maps, the quick methods first; keeps the order asked for in the report."""
-        places, methods = self._places, session.asked.methods
-        verifier, verification = session.verifier, session.verification
-        if verifier is None or verification is None:
-            return
-        done: dict[str, MethodResult] = {}
-        for method in _in_work_order(methods):
-            options = {}
-            if method == "occlusion":
-                options = {**session.asked.occlusion, "cache": session.embeddings}
-            steps = stream_explanations(
-                verifier.embedder,
-                verification,
-                [method],
-                calibration=verifier.calibration,
-                settings={method: options},
-            )
-            started, last_time, last_share = time.monotonic(), 0.0, -1.0
-            try:
-                for step in steps:
-                    if session.ends(running):
-                        return
-                    done[method] = step
-                    session.results = {one: done[one] for one in methods if one in done}
-                    now, share = time.monotonic(), step.progress
-                    if now - last_time < _PAUSE and share - last_share < _STRIDE and share < 1:
-                        continue
-                    last_time, last_share = now, share
-                    yield {
-                        places.session: session,
-                        places.methods[method]: self._method(session, method),
-                        places.progress: shared_html.progress_html(
-                            _waiting_words(step, now - started), share
-                        ),
-                    }
-                    # What was asked while this step was on its way to the page need not wait for the next.
-                    if session.ends(running):
-                        return
-            except ModelError as error:
-                # Of a model that lacks what one method needs, the others may still tell.
-                session.problems[method] = str(error)
-                yield {
-                    places.session: session,
-                    places.methods[method]: self._method(session, method),
-                    places.command: command_line(session),
-                }
 
     def stop(self, session: Session) -> None:
         """After Stop: waits until the comparison has ended, which says so itself."""
@@ -607,11 +588,6 @@ def _waiting_html(method: str, waiting: str) -> str:
     return verdict_html.result_html(maps_html.method_html(method, EXPLAINERS[method].title, waiting))
 
 
-def _in_work_order(methods: Sequence[str]) -> list[str]:
-    """The methods, those first that take least."""
-    return sorted(methods, key=lambda one: EXPLAINERS[one].work_order)
-
-
 def choice_of(model: str, precision: Precision, calibration: str) -> ModelConfig:
     """What the settings ask for.
 
@@ -664,22 +640,14 @@ def find_faces(verifier: Verifier, photo: UploadedPhoto) -> tuple[AlignedFace, .
             f'"{printable(photo.name)}" is no longer here, as photos are deleted after some minutes; '
             "choose it again"
         )
-    largest = verifier.find_face(photo.path, name=photo.name)
-    if len(largest.faces) == 1:
-        return (largest,)
-    pixels = read_photo(photo.path, photo.name)
-    others = (
-        AlignedFace(photo.name, align(pixels, face.landmarks), face, largest.faces, largest.photo_shape)
-        for face in largest.faces[1:_MOST_FACES]
-    )
-    return (largest, *others)
+    return verifier.find_candidates(photo.path, "best", name=photo.name)[:_MOST_FACES]
 
 
-def _waiting_words(step: MethodResult, seconds: float) -> str:
-    """Such as "occlusion, 38 %, about 2 s left", after so many seconds of it."""
+def _waiting_words(step: MethodResult) -> str:
+    """Such as "occlusion, 38 %, about 2 s left"."""
     line = f"{maps_html.short_name(step.title).lower()}, {100 * step.progress:.0f} %"
     if 0 < step.progress < 1:
-        left = seconds * (1 - step.progress) / step.progress
+        left = step.seconds * (1 - step.progress) / step.progress
         line += f", about {max(1, round(left))} s left"
     return line
 

@@ -21,7 +21,7 @@ from demo.compare.handlers import Components, Handlers
 from demo.compare.session import Session
 from demo.model_service import ModelConfig, VerificationService
 from demo.server.photo_input import UploadedPhoto
-from xfv_demo import EXPLAINERS, XfvError
+from xfv_demo import EXPLAINERS, XfvError, pipeline
 from xfv_demo.types import AlignedFace, Face, Verification
 
 VISITOR = SimpleNamespace(session_hash=None)
@@ -49,7 +49,8 @@ class Model:
     def __init__(self, choice):
         self.embedder = self.name = choice.model
 
-    def compare(self, probe, reference):
+    def compare_most_alike(self, probes, references):
+        (probe,), (reference,) = probes, references
         return Verification(self.name, None, None, 0.5, 0.6, True, None, probe, reference)
 
 
@@ -71,7 +72,12 @@ def truth(verification):
 def steps_of(_embedder, verification, methods, **_):
     for share in (0.2, 0.6, 1.0):
         yield SimpleNamespace(
-            method=methods[0], progress=share, title="Occlusion", of=truth(verification), views=()
+            method=methods[0],
+            progress=share,
+            seconds=share,
+            title="Occlusion",
+            of=truth(verification),
+            views=(),
         )
 
 
@@ -104,7 +110,7 @@ def drawn_as_text():
     told_to_stop = Session.stop
     return [
         mock.patch.object(handlers_module, "find_faces", faces_of),
-        mock.patch.object(handlers_module, "stream_explanations", steps_of),
+        mock.patch.object(pipeline, "stream_explanations", steps_of),
         mock.patch.object(handlers_module, "write_zip", zip_of),
         mock.patch.object(
             verdict_html, "verdict_html", lambda verification, *_: f"<i>{truth(verification)}</i>"

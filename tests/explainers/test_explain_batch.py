@@ -363,7 +363,7 @@ register(Upper)
 import typer
 from demo.compare import maps_html
 from demo.app import build_app
-from demo.compare.handlers import _in_work_order
+from xfv_demo.pipeline import in_work_order
 from demo.model_service import VerificationService
 from xfv_demo.cli.app.options import app
 from xfv_demo.evaluation.explanations.methods import check_compared_methods
@@ -373,7 +373,7 @@ explain = typer.main.get_command(app).commands["explain"]
 assert option.help.endswith(", toy."), option.help
 assert check_compared_methods(["toy"])[0].title == "The upper half (toy)"
 assert "<b>The upper half</b> (toy)" in maps_html.how_to_read_html()
-assert _in_work_order(["toy", "grid"]) == ["grid", "toy"]
+assert in_work_order(["toy", "grid"]) == ["grid", "toy"]
 page = build_app(VerificationService("mobilefacenet"))
 groups = [one for one in page.blocks.values() if type(one).__name__ == "CheckboxGroup"]
 offering = [one.label for one in groups if "toy" in [value for _, value in one.choices]]

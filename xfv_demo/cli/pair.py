@@ -59,17 +59,20 @@ def verify(
     """Says whether two photos show the same person."""
     if faces and aligned:
         raise XfvError("--faces lists the faces found, but with --aligned none is looked for; leave one out")
-    _, verification = _verify(
+    from xfv_demo.pipeline import stream_pair
+
+    verifier, probes, references = _found(
         (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned
     )
+    (step,) = stream_pair(verifier, probes, references)
     if as_json:
-        typer.echo(json_text(verification.to_dict(), indent=2))
+        typer.echo(json_text(step.verification.to_dict(), indent=2))
         return
-    typer.echo(_in_words(verification))
+    typer.echo(_in_words(step.verification))
     if faces:
         from rich.console import Console
 
-        Console().print(_faces_table(verification))
+        Console().print(_faces_table(step.verification))
 
 
 @app.command()
@@ -105,7 +108,7 @@ def explain(
 ) -> None:
     """Shows where in two faces the evidence lies that they are, or are not, the same person."""
     from xfv_demo.pair_report import PairExplanation
-    from xfv_demo.pipeline import check_methods, stream_explanations
+    from xfv_demo.pipeline import check_methods, stream_pair
     from xfv_demo.plots.colours import PALETTES
     from xfv_demo.runtime.provenance import provenance
 
@@ -113,23 +116,17 @@ def explain(
     if palette not in PALETTES:
         raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
     check_folder(out)
-    verifier, verification = _verify(
+    verifier, probes, references = _found(
         (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned, precision
     )
-    results = {}
     with progress_bar("Explaining") as show:
-        for step in stream_explanations(
-            verifier.embedder, verification, chosen, calibration=verifier.calibration
-        ):
-            results[step.method] = step
-            show(round(100 * (len(results) - 1 + step.progress)), 100 * len(chosen))
+        for step in stream_pair(verifier, probes, references, chosen):
+            show(round(100 * step.progress), 100)
     command = shlex.join(["python", "-m", "xfv_demo", *sys.argv[1:]])
-    explanation = PairExplanation(
-        verification, tuple(results.values()), provenance(verifier.embedder, command)
-    )
+    explanation = PairExplanation(step.verification, step.results, provenance(verifier.embedder, command))
     files = explanation.files(palette=palette)
     write_all(out, files)
-    typer.echo(_in_words(verification))
+    typer.echo(_in_words(step.verification))
     for result in explanation.results:
         typer.echo(f"  {result.method:<11} {result.summary} ({result.seconds:.1f} s)")
     typer.echo(f"Written to {out}: {', '.join(sorted(files))}")
@@ -145,7 +142,7 @@ def fetch(
     typer.echo(f"{model} is at {fetch_model(model, progress=True)}")
 
 
-def _verify(
+def _found(
     paths: tuple[Path, Path],
     faces: "tuple[WhichFace | None, WhichFace | None]",
     face: Literal["best"] | None,
@@ -155,7 +152,8 @@ def _verify(
     threshold: float | None,
     aligned: bool,
     precision: "Precision" = "float32",
-) -> "tuple[Verifier, Verification]":
+) -> "tuple[Verifier, tuple[AlignedFace, ...], tuple[AlignedFace, ...]]":
+    """The model, and the faces of both photos that come into question."""
     from xfv_demo.faces.alignment import as_aligned
     from xfv_demo.faces.images import photo_name, read_photo
     from xfv_demo.verification import Verifier, check_threshold
@@ -170,13 +168,13 @@ def _verify(
 
     embedder = load_embedder(model, progress=True, precision=precision)
     verifier = Verifier.calibrated(embedder, calibration, method, threshold=threshold)
-    candidates = [
+    probes, references = (
         verifier.find_candidates(
             photo, (face or 0) if which is None else which, name=photo_name(path), aligned=aligned
         )
         for photo, which, path in zip(photos, faces, paths, strict=True)
-    ]
-    return verifier, verifier.compare_most_alike(*candidates)
+    )
+    return verifier, probes, references
 
 
 def _in_words(verification: "Verification") -> str:
