@@ -18,7 +18,7 @@ from xfv_demo.faces.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE, align, as_a
 from xfv_demo.faces.detection import Detector, MtcnnDetector
 from xfv_demo.faces.images import PhotoSource, photo_name, read_photo
 from xfv_demo.faces.quality import Caution, cautions, pictures_of_nobody
-from xfv_demo.metrics.error_rates import LARGEST_DISTANCE, is_same
+from xfv_demo.metrics.decision import LARGEST_DISTANCE, is_same
 from xfv_demo.models.base import Embedder
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE
 from xfv_demo.models.savedmodel import SavedModelEmbedder

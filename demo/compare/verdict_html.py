@@ -10,7 +10,8 @@ import numpy as np
 from demo.compare.session import ComparisonRequest
 from demo.shared_html import as_sentence, dataset_name
 from xfv_demo.calibration.calibration import Calibration
-from xfv_demo.metrics.error_rates import is_same, largest_rate
+from xfv_demo.metrics.decision import is_same
+from xfv_demo.metrics.error_rates import largest_rate
 from xfv_demo.metrics.intervals import wilson_interval
 from xfv_demo.types import Verification
 

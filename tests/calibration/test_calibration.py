@@ -16,8 +16,9 @@ from xfv_demo.calibration.calibrators import CALIBRATORS, Calibrator, LogisticCa
 from xfv_demo.calibration.crossfit import compare_calibrators, foldwise_decisions
 from xfv_demo.calibration.storage import calibration_path, load_calibration
 from xfv_demo.errors import CalibrationError
+from xfv_demo.metrics.accuracy import fold_accuracy
 from xfv_demo.metrics.confidence import expected_calibration_error, log_loss
-from xfv_demo.metrics.error_rates import eer, error_rates, fold_accuracy
+from xfv_demo.metrics.error_rates import eer, error_rates
 from xfv_demo.metrics.intervals import wilson_interval
 
 

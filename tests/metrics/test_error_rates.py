@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from xfv_demo.errors import CalibrationError, DatasetError
+from xfv_demo.metrics.accuracy import best_threshold, fold_accuracy, threshold_grid
 from xfv_demo.metrics.confidence import (
     adaptive_calibration_error,
     brier_score,
@@ -17,19 +18,9 @@ from xfv_demo.metrics.confidence import (
     log_loss,
     reliability_curve,
 )
-from xfv_demo.metrics.error_rates import (
-    auc,
-    best_threshold,
-    bootstrap_intervals,
-    eer,
-    error_rates,
-    fnmr_at_fmr,
-    fold_accuracy,
-    fold_numbers,
-    largest_rate,
-    threshold_grid,
-)
+from xfv_demo.metrics.error_rates import auc, bootstrap_intervals, eer, error_rates, fnmr_at_fmr, largest_rate
 from xfv_demo.metrics.intervals import wilson_interval
+from xfv_demo.metrics.pair_scores import fold_numbers
 
 # Genuine at 0.1, 0.2, 0.3, 0.6; impostors at 0.3, 0.5, 0.7, 0.8: a tie at 0.3, one overlap at 0.5 and 0.6.
 DISTANCES = [0.1, 0.2, 0.3, 0.6, 0.3, 0.5, 0.7, 0.8]

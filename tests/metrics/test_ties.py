@@ -19,14 +19,10 @@ from xfv_demo.evaluation.explanations.measurements import measure_methods
 from xfv_demo.evaluation.explanations.patch_lfw import PatchedPair, PatchLfw
 from xfv_demo.evaluation.xcos_fidelity import compare_similarities
 from xfv_demo.metrics import faithfulness
-from xfv_demo.metrics.error_rates import (
-    PairScores,
-    error_rates,
-    fnmr_at_fmr,
-    fold_accuracy,
-    is_same,
-    is_same_by_similarity,
-)
+from xfv_demo.metrics.accuracy import fold_accuracy
+from xfv_demo.metrics.decision import is_same, is_same_by_similarity
+from xfv_demo.metrics.error_rates import error_rates, fnmr_at_fmr
+from xfv_demo.metrics.pair_scores import PairScores
 
 ABOVE = np.nextafter(1.0, 2.0)  # The least threshold that a distance of 1 is below.
 

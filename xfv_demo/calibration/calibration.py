@@ -32,19 +32,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xfv_demo.calibration.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator, first_fault
 from xfv_demo.errors import CalibrationError, DatasetError, XfvError, printable
-from xfv_demo.metrics.error_rates import (
-    LARGEST_DISTANCE,
-    THRESHOLD_BINS,
-    ErrorRates,
-    PairScores,
-    auc,
-    best_threshold,
-    eer,
-    is_same,
-    largest_rate,
-    threshold_grid,
-)
+from xfv_demo.metrics.accuracy import THRESHOLD_BINS, best_threshold, threshold_grid
+from xfv_demo.metrics.decision import LARGEST_DISTANCE, is_same
+from xfv_demo.metrics.error_rates import ErrorRates, auc, eer, largest_rate
 from xfv_demo.metrics.intervals import Booleans, Doubles, Integers, Interval
+from xfv_demo.metrics.pair_scores import PairScores
 from xfv_demo.runtime.files import write_whole
 
 _Distance = float | np.floating[Any]
@@ -283,7 +275,7 @@ class Calibration:
                 which bring their labels and folds.
             genuine: (N,) bool or 0/1, true where a pair shows one person.
             folds: How many consecutive folds to cut the pairs into, or each pair's fold, (N,) integers; see
-                `metrics.error_rates.fold_numbers`. LFW's pairs come in ten consecutive folds of 300 genuine
+                `metrics.pair_scores.fold_numbers`. LFW's pairs come in ten consecutive folds of 300 genuine
                 and 300 impostor pairs.
             **settings: Further arguments of `fit`.
 

@@ -17,8 +17,9 @@ from scipy.optimize import isotonic_regression, least_squares, minimize
 from scipy.special import expit
 
 from xfv_demo.errors import CalibrationError, printable
+from xfv_demo.metrics.accuracy import threshold_grid
 from xfv_demo.metrics.confidence import equal_class_weights
-from xfv_demo.metrics.error_rates import LARGEST_DISTANCE, is_same, threshold_grid
+from xfv_demo.metrics.decision import LARGEST_DISTANCE, is_same
 from xfv_demo.metrics.intervals import Booleans, Doubles
 
 # Where x-Face's fit of the curve's steepness starts (arXiv 2211.13735; methods.md, section 1).

@@ -16,8 +16,9 @@ from xfv_demo.metrics.confidence import (
     expected_calibration_error,
     log_loss,
 )
-from xfv_demo.metrics.error_rates import PairScores, is_same
+from xfv_demo.metrics.decision import is_same
 from xfv_demo.metrics.intervals import Booleans, Doubles, Integers
+from xfv_demo.metrics.pair_scores import PairScores
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,10 @@ from xfv_demo.batch.embed import PairDistances, embed_images, measure_pairs
 from xfv_demo.datasets.opening import in_folds
 from xfv_demo.datasets.pairs import PairSet
 from xfv_demo.errors import DatasetError, XfvError
-from xfv_demo.metrics.error_rates import FoldAccuracy, PairScores, auc, eer, fold_accuracy
+from xfv_demo.metrics.accuracy import FoldAccuracy, fold_accuracy
+from xfv_demo.metrics.error_rates import auc, eer
 from xfv_demo.metrics.intervals import Doubles, Interval
+from xfv_demo.metrics.pair_scores import PairScores
 from xfv_demo.runtime.console import progress_bar
 from xfv_demo.runtime.files import json_text, write_whole
 from xfv_demo.runtime.provenance import rounded
@@ -261,7 +263,7 @@ def compare_similarities(
         The quality of both, the interval of the difference of their mean accuracies, and their correlations.
 
     Raises:
-        DatasetError: As from `metrics.fold_accuracy`; or a class has fewer than two pairs.
+        DatasetError: As from `metrics.accuracy.fold_accuracy`; or a class has fewer than two pairs.
     """
     given, teacher = np.asarray(xcos, np.float64), np.asarray(cosine, np.float64)
     labels = np.asarray(genuine, bool)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xfv_demo.metrics.error_rates import auc, is_same_by_similarity
+from xfv_demo.metrics.decision import is_same_by_similarity
+from xfv_demo.metrics.error_rates import auc
 from xfv_demo.metrics.intervals import Booleans, Doubles, Integers, Interval
 from xfv_demo.types import FloatArray
 
@@ -222,7 +223,7 @@ def accuracy_curve(similarities: ArrayLike, genuine: Booleans, similarity_thresh
     Args:
         similarities: (P, S) cosine similarities for `SHARES`.
         genuine: (P,) bool; both kinds are there.
-        similarity_threshold: T; see `metrics.is_same_by_similarity`.
+        similarity_threshold: T; see `metrics.decision.is_same_by_similarity`.
 
     Returns:
         (S,) in [0, 1].
@@ -295,7 +296,7 @@ def pair_errors(similarities: ArrayLike, genuine: Booleans, similarity_threshold
     Args:
         similarities: (P, S) cosine similarities of pairs, as pixels are put back.
         genuine: (P,) bool.
-        similarity_threshold: T; see `metrics.is_same_by_similarity`.
+        similarity_threshold: T; see `metrics.decision.is_same_by_similarity`.
 
     Returns:
         (P, S) bool.

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.metrics.error_rates import fold_accuracy
+from xfv_demo.metrics.accuracy import fold_accuracy
 from xfv_demo.runtime.files import json_text, write_whole
 from xfv_demo.training.batches import as_floats
 from xfv_demo.training.grid_cache import GridSet

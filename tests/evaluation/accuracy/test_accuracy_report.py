@@ -17,7 +17,8 @@ from xfv_demo.datasets.pairs import PairCounts
 from xfv_demo.errors import CalibrationError, DatasetError, XfvError
 from xfv_demo.evaluation.accuracy.report import equal_mass_bins, evaluate, smallest_rate
 from xfv_demo.evaluation.accuracy.tables import interval_in_words, report_tables
-from xfv_demo.metrics import error_rates
+from xfv_demo.metrics import pair_scores
+from xfv_demo.metrics.accuracy import fold_accuracy
 from xfv_demo.metrics.confidence import (
     adaptive_calibration_error,
     brier_score,
@@ -25,7 +26,7 @@ from xfv_demo.metrics.confidence import (
     expected_calibration_error,
     log_loss,
 )
-from xfv_demo.metrics.error_rates import bootstrap_intervals, eer, fnmr_at_fmr, fold_accuracy
+from xfv_demo.metrics.error_rates import bootstrap_intervals, eer, fnmr_at_fmr
 from xfv_demo.metrics.intervals import wilson_interval
 
 
@@ -236,7 +237,7 @@ class TestOnManyPairs:
 
     def test_pairs_are_checked_once_and_fits_made_once(self, monkeypatch):
         checked, fitted = [], []
-        check = error_rates._labelled_pairs
+        check = pair_scores._labelled_pairs
 
         def counting_check(distances, genuine):
             checked.append(len(distances))
@@ -249,7 +250,7 @@ class TestOnManyPairs:
 
             return classmethod(counted)
 
-        monkeypatch.setattr(error_rates, "_labelled_pairs", counting_check)
+        monkeypatch.setattr(pair_scores, "_labelled_pairs", counting_check)
         for calibrator in CALIBRATORS.values():
             monkeypatch.setattr(calibrator, "fit", counting(calibrator.fit))
         distances, genuine = lfw_like()

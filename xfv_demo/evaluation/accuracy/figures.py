@@ -38,7 +38,8 @@ from xfv_demo.evaluation.accuracy.report import (
     VerificationReport,
     smallest_rate,
 )
-from xfv_demo.metrics.error_rates import ErrorRates, error_rates, is_same, largest_rate
+from xfv_demo.metrics.decision import is_same
+from xfv_demo.metrics.error_rates import ErrorRates, error_rates, largest_rate
 from xfv_demo.metrics.intervals import Doubles, Interval, wilson_interval
 from xfv_demo.plots.style import (
     BODY,

@@ -17,7 +17,7 @@ from xfv_demo.runtime.console import progress_bar
 if TYPE_CHECKING:
     from xfv_demo.batch.align import DetectionFailure, FaceChoice
     from xfv_demo.datasets.pairs import PairCounts, PairSet
-    from xfv_demo.metrics.error_rates import PairScores
+    from xfv_demo.metrics.pair_scores import PairScores
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ def measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool 
     from xfv_demo.batch.embed import measure_pairs
     from xfv_demo.calibration.calibration import MINIMUM_PAIRS
     from xfv_demo.datasets.pairs import PairCounts
-    from xfv_demo.metrics.error_rates import PairScores
+    from xfv_demo.metrics.pair_scores import PairScores
     from xfv_demo.models.loading import load_embedder
     from xfv_demo.runtime.paths import cache_folder
     from xfv_demo.runtime.provenance import library_versions
@@ -80,7 +80,7 @@ def measured_elsewhere(
     from xfv_demo.calibration.calibration import MINIMUM_PAIRS
     from xfv_demo.datasets.csv_pairs import read_distances_csv
     from xfv_demo.datasets.pairs import PairCounts
-    from xfv_demo.metrics.error_rates import PairScores
+    from xfv_demo.metrics.pair_scores import PairScores
 
     if data or aligned:
         raise XfvError("--distances takes the place of photos; leave out --data and --aligned")

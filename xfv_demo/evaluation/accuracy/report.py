@@ -22,26 +22,25 @@ from xfv_demo.calibration.calibrators import CALIBRATORS, XFaceCalibrator
 from xfv_demo.calibration.crossfit import CalibratorComparison, FoldwiseDecisions, foldwise_decisions
 from xfv_demo.datasets.pairs import PairCounts
 from xfv_demo.errors import CalibrationError, DatasetError
+from xfv_demo.metrics.accuracy import FoldAccuracy, fold_accuracy
 from xfv_demo.metrics.confidence import ReliabilityCurve, equal_class_weights, reliability_curve
 from xfv_demo.metrics.error_rates import (
     BootstrapIntervals,
     FnmrAtFmr,
-    FoldAccuracy,
-    PairScores,
     auc,
     bootstrap_intervals,
     eer,
     fnmr_at_fmr,
-    fold_accuracy,
 )
 from xfv_demo.metrics.intervals import Booleans, Doubles, Interval, wilson_interval
+from xfv_demo.metrics.pair_scores import PairScores
 from xfv_demo.runtime.files import json_text, write_whole
 from xfv_demo.runtime.provenance import rounded
 
 _FORMAT = "xfv-demo verification report"
 _FORMAT_VERSION = 1
 _RELIABILITY_BINS = 10
-# What `metrics.fnmr_at_fmr` asks of a target: the rule of three.
+# What `metrics.error_rates.fnmr_at_fmr` asks of a target: the rule of three.
 _FEWEST_ERRORS = 3
 
 
@@ -321,7 +320,8 @@ def evaluate(
             out; or `PairScores` of such, with labels and folds. Each class needs 20 pairs outside of any
             fold.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
-        folds: As for `metrics.fold_numbers`. If pairs of LFW were left out, give each pair's fold.
+        folds: As for `metrics.pair_scores.fold_numbers`. If pairs of LFW were left out, give each pair's
+            fold.
         model: Name of the model.
         model_sha256: Digest of its files, if known.
         dataset: Name of the labelled set; LFW's brings its warning with it.
@@ -422,7 +422,7 @@ def smallest_rate(pairs: int) -> float:
 def equal_mass_bins(
     confidences: Doubles, right: Booleans, weights: Doubles, bins: int = _RELIABILITY_BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """The bins of `metrics.adaptive_calibration_error`, which look inside a crowd of nearly sure decisions.
+    """The bins of `adaptive_calibration_error`, which look inside a crowd of nearly sure decisions.
 
     Args:
         confidences: (N,) in [0.5, 1].
@@ -434,7 +434,7 @@ def equal_mass_bins(
         The bins that are not empty, by rising confidence. Equal confidences share a bin.
 
     Raises:
-        CalibrationError: As `metrics.reliability_curve`.
+        CalibrationError: As `metrics.confidence.reliability_curve`.
     """
     _, place = np.unique(confidences, return_inverse=True)
     mass = np.bincount(place, weights=weights)

@@ -17,7 +17,7 @@ from xfv_demo.evaluation.explanations.methods import RANDOM, AttributionRequest,
 from xfv_demo.evaluation.explanations.patch_lfw import PairFaces, PatchedPair, PatchLfw, pair_generator
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.metrics import faithfulness
-from xfv_demo.metrics.error_rates import is_same_by_similarity
+from xfv_demo.metrics.decision import is_same_by_similarity
 from xfv_demo.models.base import Embedder, FingerprintedEmbedder
 from xfv_demo.types import FloatArray
 

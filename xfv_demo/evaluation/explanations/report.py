@@ -27,7 +27,7 @@ from xfv_demo.evaluation.explanations.methods import (
 from xfv_demo.evaluation.explanations.patch_lfw import PatchLfw
 from xfv_demo.evaluation.explanations.sanity import Sanity, check_sanity
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.metrics.error_rates import is_same_by_similarity
+from xfv_demo.metrics.decision import is_same_by_similarity
 from xfv_demo.metrics.faithfulness import (
     Area,
     accuracy_areas,

@@ -17,7 +17,7 @@ from xfv_demo.batch.cache import MeasurementStore
 from xfv_demo.evaluation.explanations.measurements import block_means, pair_digest
 from xfv_demo.evaluation.explanations.methods import AttributionRequest, AttributionRunner
 from xfv_demo.evaluation.explanations.patch_lfw import PatchedPair, PatchLfw, pair_generator
-from xfv_demo.metrics.error_rates import is_same_by_similarity
+from xfv_demo.metrics.decision import is_same_by_similarity
 from xfv_demo.metrics.faithfulness import rank_correlations
 from xfv_demo.models.base import Embedder
 from xfv_demo.models.savedmodel import SavedModelEmbedder
