@@ -252,7 +252,8 @@ class TestBench:
     @pytest.fixture
     def measured(self, monkeypatch):
         """What it was asked to measure; measuring itself takes no time."""
-        from xfv_demo.evaluation import latency
+        from xfv_demo.evaluation.latency import measure
+        from xfv_demo.evaluation.latency.report import MethodTiming, SpeedReport, Timing
 
         asked = []
 
@@ -260,11 +261,11 @@ class TestBench:
             asked.extend(models)
             progress(0, 1)
             timings = tuple(
-                latency.Timing(name, "by hand", 0.1, 0.2, total, 36, 500.0, 600.0, 0.9999)
+                Timing(name, "by hand", 0.1, 0.2, total, 36, 500.0, 600.0, 0.9999)
                 for name, total in (("published", 50.0), ("OpenVINO", 4.0))
             )
-            methods = (latency.MethodTiming("occlusion", "by hand", 0.1, 4.0, 36),)
-            return latency.SpeedReport(
+            methods = (MethodTiming("occlusion", "by hand", 0.1, 4.0, 36),)
+            return SpeedReport(
                 dict.fromkeys(models, timings),
                 dict.fromkeys(models, methods),
                 2,
@@ -273,7 +274,7 @@ class TestBench:
                 ("one thing: why",),
             )
 
-        monkeypatch.setattr(latency, "measure_speed", measure_speed)
+        monkeypatch.setattr(measure, "measure_speed", measure_speed)
         return asked
 
     def test_prints_a_table_and_writes_json(self, run_here, measured, tmp_path):

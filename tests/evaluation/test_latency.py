@@ -12,15 +12,11 @@ from rich.console import Console
 
 from xfv_demo import XfvError
 from xfv_demo.errors import ModelError
-from xfv_demo.evaluation import latency
-from xfv_demo.evaluation.latency import (
-    MethodTiming,
-    SpeedReport,
-    Timing,
-    measure_speed,
-    published_maps,
-    speed_table,
-)
+from xfv_demo.evaluation.latency import measure, published
+from xfv_demo.evaluation.latency.measure import measure_speed
+from xfv_demo.evaluation.latency.published import published_maps
+from xfv_demo.evaluation.latency.report import MethodTiming, SpeedReport, Timing
+from xfv_demo.evaluation.latency.tables import speed_table
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import OcclusionExplainer
 
@@ -68,13 +64,13 @@ class TestPublishedProcedure:
         assert embedder.batches == 3 * one_pass
 
     def test_leaves_photos_as_they_are(self, pair, monkeypatch):
-        monkeypatch.setattr(latency, "PATCH_SIZES", (28,))
+        monkeypatch.setattr(published, "PATCH_SIZES", (28,))
         before = [photo.copy() for photo in pair]
         list(published_maps(Projection().embed, *pair))
         np.testing.assert_array_equal(pair, before)
 
     def test_has_a_map_of_zeros_where_nothing_tells(self, pair, monkeypatch):
-        monkeypatch.setattr(latency, "PATCH_SIZES", (28,))
+        monkeypatch.setattr(published, "PATCH_SIZES", (28,))
         for _, maps in published_maps(lambda images: np.ones((len(images), 4), np.float32), *pair):
             np.testing.assert_array_equal(maps, np.zeros((2, 112, 112)))
 
@@ -88,7 +84,7 @@ def maps_at(similarity, keys=COMPARISONS):
 
 def run_of(*steps):
     """A run with steps at 1, 2, ... seconds."""
-    return latency._Run(
+    return measure._Run(
         "by hand", [(float(second), maps) for second, maps in enumerate(steps, 1)], 10.0, 20.0
     )
 
@@ -237,8 +233,8 @@ def model(tmp_path_factory):
 @pytest.fixture
 def here(monkeypatch, pair):
     """The benchmark without its processes, on a pair of noise."""
-    monkeypatch.setattr(latency, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(latency, "_example_pair", given := Given(pair))
+    monkeypatch.setattr(measure, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(measure, "_example_pair", given := Given(pair))
     return given
 
 
@@ -287,10 +283,10 @@ class TestMeasuring:
             assert one.engine == timings[2].engine
 
     def test_a_model_named_twice_is_measured_once(self, here, model, monkeypatch):
-        run = latency._run_published(model, here())
-        monkeypatch.setattr(latency, "_time_method", Given(MethodTiming("grid", "by hand", 1.0, 1.0, 1)))
+        run = measure._run_published(model, here())
+        monkeypatch.setattr(measure, "_time_method", Given(MethodTiming("grid", "by hand", 1.0, 1.0, 1)))
         for name in ("_run_published", "_run_tensorflow", "_run_float32", "_run_bfloat16"):
-            monkeypatch.setattr(latency, name, Given(run))
+            monkeypatch.setattr(measure, name, Given(run))
         shown = []
         report = measure_speed([str(model)] * 2, progress=lambda done, total: shown.append((done, total)))
         assert list(report.models) == [str(model)]
@@ -299,8 +295,8 @@ class TestMeasuring:
 
     def test_goes_without_what_the_machine_has_not(self, here, model, monkeypatch):
         for name in ("_run_float32", "_run_bfloat16"):
-            monkeypatch.setattr(latency, name, Refused("OpenVINO is not installed"))
-        monkeypatch.setattr(latency, "_time_method", Given(MethodTiming("grid", "by hand", 1.0, 1.0, 1)))
+            monkeypatch.setattr(measure, name, Refused("OpenVINO is not installed"))
+        monkeypatch.setattr(measure, "_time_method", Given(MethodTiming("grid", "by hand", 1.0, 1.0, 1)))
         report = measure_speed([str(model)])
         assert [one.procedure for one in report.models[str(model)]] == ["published", "TensorFlow"]
         assert report.left_out == tuple(
@@ -309,20 +305,20 @@ class TestMeasuring:
 
     @pytest.mark.parametrize("needed", ["_run_published", "_run_tensorflow"])
     def test_does_not_go_without_tensorflow(self, here, model, monkeypatch, needed):
-        monkeypatch.setattr(latency, needed, Refused("its weights are broken"))
+        monkeypatch.setattr(measure, needed, Refused("its weights are broken"))
         with pytest.raises(ModelError, match="its weights are broken"):
             measure_speed([str(model)])
 
     def test_does_not_go_without_occlusion(self, here, model, monkeypatch):
-        run = latency._run_published(model, here())
+        run = measure._run_published(model, here())
         for name in ("_run_published", "_run_tensorflow", "_run_float32", "_run_bfloat16"):
-            monkeypatch.setattr(latency, name, Given(run))
-        monkeypatch.setattr(latency, "_time_method", Refused("its weights are broken"))
+            monkeypatch.setattr(measure, name, Given(run))
+        monkeypatch.setattr(measure, "_time_method", Refused("its weights are broken"))
         with pytest.raises(ModelError, match="its weights are broken"):
             measure_speed([str(model)])
 
     def test_refuses_wrong_names_before_any_work(self, monkeypatch):
-        monkeypatch.setattr(latency, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("work was begun"))
+        monkeypatch.setattr(measure, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("work was begun"))
         with pytest.raises(ModelError, match="nonsense"):
             measure_speed(["resnet50", "nonsense"])
         with pytest.raises(XfvError, match="no model was asked for"):
@@ -333,16 +329,16 @@ class TestProcesses:
     def test_errors_come_back_and_a_lost_process_is_told_of(self):
         with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
             with pytest.raises(ModelError, match="'nowhere' is neither a model's name"):
-                latency._result(pool, "a model", latency.locate_model, "nowhere")
+                measure._result(pool, "a model", measure.locate_model, "nowhere")
             with pytest.raises(XfvError, match=r"small, OpenVINO: .*want of memory"):
-                latency._result(pool, "small, OpenVINO", os._exit, 1)
+                measure._result(pool, "small, OpenVINO", os._exit, 1)
 
     def test_want_of_memory_is_told_of(self):
         with pytest.raises(XfvError, match="want of memory; close other programs"):
-            latency._result(InThisProcess(), "a model", bytearray, 2**62)
+            measure._result(InThisProcess(), "a model", bytearray, 2**62)
 
     def test_memory_is_measured_where_the_system_tells(self):
-        now, most = latency._memory()
+        now, most = measure._memory()
         if not os.path.exists("/proc/self/status"):  # noqa: PTH110
             assert now is most is None
         else:
@@ -364,8 +360,8 @@ class TestProcesses:
                 raise FileNotFoundError(2, "No such file or directory")
             return status
 
-        monkeypatch.setattr(latency.Path, "read_text", read_text)
-        assert latency._memory() == expected
+        monkeypatch.setattr(measure.Path, "read_text", read_text)
+        assert measure._memory() == expected
 
 
 class TestPublishedEmbedding:
@@ -379,9 +375,9 @@ class TestPublishedEmbedding:
     )
     def test_odd_models_run_as_this_package_runs_them(self, model, tmp_path, rng, odd):
         images = rng.random((5, 112, 112, 3), np.float32)
-        plain, engine = latency._published_embedding(model)
+        plain, engine = measure._published_embedding(model)
         assert engine.endswith("saved_model.load")
-        embed, engine = latency._published_embedding(save_model(tmp_path / "odd", **odd))
+        embed, engine = measure._published_embedding(save_model(tmp_path / "odd", **odd))
         assert engine.endswith("float32")
         expected = plain(images) / np.linalg.norm(plain(images), axis=1, keepdims=True)
         np.testing.assert_allclose(embed(images), expected, atol=1e-5)
@@ -390,4 +386,4 @@ class TestPublishedEmbedding:
         (tmp_path / "broken").mkdir()
         (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing of the kind")
         with pytest.raises(ModelError, match="broken"):
-            latency._published_embedding(tmp_path / "broken")
+            measure._published_embedding(tmp_path / "broken")

@@ -14,7 +14,7 @@ from xfv_demo.batch.cache import MeasurementStore
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.crossfit import foldwise_decisions
 from xfv_demo.cli.options import app
-from xfv_demo.evaluation.explanations import measurements, report, sanity
+from xfv_demo.evaluation.explanations import comparison, measurements, sanity
 from xfv_demo.evaluation.explanations.measurements import measure_methods
 from xfv_demo.evaluation.explanations.patch_lfw import PatchedPair, PatchLfw
 from xfv_demo.evaluation.xcos_fidelity import compare_similarities
@@ -151,7 +151,7 @@ def test_command_line(monkeypatch, tmp_path):
 
 
 def test_page():
-    sheet = pytest.importorskip("demo.compare.maps_html")
+    sheet = pytest.importorskip("demo.compare.verdict_html")
     verification = Verifier(MeanColour(), threshold=1.5).verify(RED, BLUE, aligned=True)
     moved = sheet.verdict_html(verification, None, 1.0)
     assert "Different people" in moved
@@ -179,7 +179,7 @@ class TestPatchLfw:
 
     def test_rates(self):
         similarities, genuine = np.array([0.25, 0.25, 0.5], np.float32), np.array([True, False, True])
-        rates = report._rates(similarities, genuine, 0.25)
+        rates = comparison._rates(similarities, genuine, 0.25)
         assert (rates.fmr, rates.fnmr) == (0, 0.5)
 
     def test_curves(self):

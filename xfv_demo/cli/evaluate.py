@@ -64,7 +64,8 @@ def bench(
     """Times every method, and the occlusion maps against the published procedure, in one run here."""
     from rich.console import Console
 
-    from xfv_demo.evaluation.latency import measure_speed, speed_table
+    from xfv_demo.evaluation.latency.measure import measure_speed
+    from xfv_demo.evaluation.latency.tables import speed_table
 
     if out:
         check_file(out)
@@ -293,8 +294,8 @@ def _evaluate(measured: "Measured", method: str, seed: int, out: Path) -> None:
     import numpy as np
     from rich.console import Console
 
+    from xfv_demo.evaluation.accuracy.evaluate import evaluate
     from xfv_demo.evaluation.accuracy.figures import save_figures
-    from xfv_demo.evaluation.accuracy.report import evaluate
     from xfv_demo.evaluation.accuracy.tables import report_tables
 
     report = evaluate(
@@ -367,7 +368,7 @@ def _evaluate_patch_lfw(
 
     from xfv_demo.batch.cache import MeasurementStore
     from xfv_demo.evaluation.explanations.figures import save_benchmark_figures
-    from xfv_demo.evaluation.explanations.report import run_benchmark
+    from xfv_demo.evaluation.explanations.run import run_benchmark
     from xfv_demo.evaluation.explanations.tables import benchmark_table, carried_differences, markdown
     from xfv_demo.runtime.paths import cache_folder
 

@@ -1,6 +1,7 @@
-"""How the figures of evaluations look: sizes, inks, axes."""
+"""How the figures of evaluations look: sizes, inks, axes, marks."""
 
 import io
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from xfv_demo.metrics.intervals import Interval
 from xfv_demo.runtime.files import write_whole
 
 # Out of the palette of Okabe and Ito, "Color universal design" (2008).
@@ -129,3 +131,38 @@ def write_words(figure: Figure, left: float, top: float, words: str, **style: An
     """Small words in the figure, their upper left corner in inches."""
     across, up = figure.get_size_inches()
     figure.text(left / across, top / up, words, **{"fontsize": SMALL, "va": "top", **style})
+
+
+def draw_threshold(axes: Axes, distance_threshold: float) -> None:
+    """A dashed line, upright at a threshold."""
+    axes.axvline(distance_threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 2)), gid="threshold")
+
+
+def draw_dot(
+    axes: Axes,
+    place: float,
+    share: float,
+    interval: Interval,
+    *,
+    gid: str,
+    colour: str = INK,
+    hollow: bool = False,
+) -> None:
+    """A share as a dot, with its interval as a bar."""
+    reach = [interval.low, interval.high]
+    axes.plot([place, place], reach, color=colour, linewidth=1.4, clip_on=False, gid=f"{gid} interval")
+    axes.plot(
+        place,
+        share,
+        marker="o",
+        markersize=5.5,
+        color=colour,
+        markerfacecolor="white" if hollow else colour,
+        clip_on=False,
+        gid=gid,
+    )
+
+
+def decade_below(rate: float) -> float:
+    """The power of ten that a positive number reaches, such as 0.01 for 0.03."""
+    return float(10.0 ** math.floor(math.log10(rate)))

@@ -13,15 +13,13 @@ from PIL import Image
 from tests.calibration.test_calibrators import apart, lfw_like, pairs
 from xfv_demo.calibration.calibrators import CALIBRATORS
 from xfv_demo.errors import XfvError
-from xfv_demo.evaluation.accuracy import figures
-from xfv_demo.evaluation.accuracy.figures import (
-    comparison_figure,
-    det_figure,
-    distances_figure,
-    reliability_figure,
-    save_figures,
-)
-from xfv_demo.evaluation.accuracy.report import evaluate
+from xfv_demo.evaluation.accuracy.calibrators_figure import comparison_figure
+from xfv_demo.evaluation.accuracy.det_figure import det_figure
+from xfv_demo.evaluation.accuracy.distances_figure import distances_figure
+from xfv_demo.evaluation.accuracy.evaluate import evaluate
+from xfv_demo.evaluation.accuracy.figure_style import CALIBRATOR_STYLES
+from xfv_demo.evaluation.accuracy.figures import save_figures
+from xfv_demo.evaluation.accuracy.reliability_figure import reliability_figure
 from xfv_demo.metrics.error_rates import error_rates
 from xfv_demo.plots.style import GENUINE, IMPOSTOR
 
@@ -366,7 +364,7 @@ class TestComparison:
         assert line.get_xdata()[0] == report.calibration.threshold
 
     def test_every_calibrator_has_its_style(self):
-        assert set(figures._CALIBRATOR_STYLES) == set(CALIBRATORS)
+        assert set(CALIBRATOR_STYLES) == set(CALIBRATORS)
 
 
 class TestSaving:
@@ -416,7 +414,7 @@ def test_pyplot_is_not_imported(tmp_path, run_python):
     code = (
         "import sys, numpy as np\n"
         "from xfv_demo.evaluation.accuracy.figures import save_figures\n"
-        "from xfv_demo.evaluation.accuracy.report import evaluate\n"
+        "from xfv_demo.evaluation.accuracy.evaluate import evaluate\n"
         "distances = np.tile(np.linspace(0.1, 1.2, 60), 2)\n"
         "report = evaluate(distances, distances < 0.6, np.repeat([0, 1], 60), model='m', model_sha256=None,\n"
         "    dataset='d', rng=np.random.default_rng(0), resamples=5, method='logistic')\n"

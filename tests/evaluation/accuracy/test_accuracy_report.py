@@ -15,7 +15,8 @@ from xfv_demo.calibration.calibrators import CALIBRATORS
 from xfv_demo.calibration.crossfit import foldwise_decisions
 from xfv_demo.datasets.pairs import PairCounts
 from xfv_demo.errors import CalibrationError, DatasetError, XfvError
-from xfv_demo.evaluation.accuracy.report import equal_mass_bins, evaluate, smallest_rate
+from xfv_demo.evaluation.accuracy.evaluate import equal_mass_bins, evaluate
+from xfv_demo.evaluation.accuracy.report import smallest_rate
 from xfv_demo.evaluation.accuracy.tables import interval_in_words, report_tables
 from xfv_demo.metrics import pair_scores
 from xfv_demo.metrics.accuracy import fold_accuracy

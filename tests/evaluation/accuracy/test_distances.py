@@ -14,7 +14,7 @@ from PIL import Image
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.datasets.csv_pairs import read_distances_csv
 from xfv_demo.errors import DatasetError
-from xfv_demo.evaluation.accuracy.report import evaluate
+from xfv_demo.evaluation.accuracy.evaluate import evaluate
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -12,7 +12,8 @@ from PIL import Image
 from xfv_demo import EXPLAINERS
 from xfv_demo.batch.cache import MeasurementStore
 from xfv_demo.errors import DatasetError, XfvError
-from xfv_demo.evaluation.explanations import report as explanations_report
+from xfv_demo.evaluation.explanations import run
+from xfv_demo.evaluation.explanations.comparison import compare
 from xfv_demo.evaluation.explanations.figures import curves_figure, save_benchmark_figures, tradeoff_figure
 from xfv_demo.evaluation.explanations.measurements import (
     MeasuredPairs,
@@ -30,7 +31,8 @@ from xfv_demo.evaluation.explanations.methods import (
     check_compared_methods,
 )
 from xfv_demo.evaluation.explanations.patch_lfw import PatchedPair, PatchLfw
-from xfv_demo.evaluation.explanations.report import BenchmarkReport, compare, run_benchmark, time_methods
+from xfv_demo.evaluation.explanations.report import BenchmarkReport, default_methods
+from xfv_demo.evaluation.explanations.run import run_benchmark, time_methods
 from xfv_demo.evaluation.explanations.sanity import Sanity, check_sanity, shuffled_weights
 from xfv_demo.evaluation.explanations.tables import benchmark_table, carried_differences, markdown
 from xfv_demo.metrics import faithfulness
@@ -370,8 +372,8 @@ class TestTable:
 def test_a_page_explains_by_the_best_and_by_the_best_that_is_there_at_once(report):
     best = COMPARED_METHODS[report.contenders[0].key].method
     # xCos is quick too and better than the grid, but needs a head.
-    assert explanations_report.default_methods(report.contenders) == (best, "grid")
-    assert explanations_report.default_methods([report.result("grid"), report.result(RANDOM)]) == ("grid",)
+    assert default_methods(report.contenders) == (best, "grid")
+    assert default_methods([report.result("grid"), report.result(RANDOM)]) == ("grid",)
 
 
 class TestWords:
@@ -473,7 +475,7 @@ class TestRun:
 
     def test_variants_of_one_pass_share_its_time(self, patch_lfw, monkeypatch):
         ticks = itertools.count()
-        monkeypatch.setattr(explanations_report.time, "perf_counter", lambda: float(next(ticks)))
+        monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(ticks)))
         contenders = check_compared_methods(["corrrise", "occlusion-covered"])
         seconds = time_methods(LeftHalf(), patch_lfw, [0, 1], contenders, THRESHOLD)
         assert set(seconds) == {"corrrise", "occlusion-covered"}

@@ -12,20 +12,21 @@ import re
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import cv2
 import numpy as np
 
 from xfv_demo.errors import ModelError, XfvError
+from xfv_demo.evaluation.latency.published import PUBLISHED_BATCH, published_maps
+from xfv_demo.evaluation.latency.report import MethodTiming, SpeedReport, Timing
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explainers.occlusion import COMPARISONS, PATCH_SIZES, STRIDE, OcclusionExplainer
+from xfv_demo.explainers.occlusion import OcclusionExplainer
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.models.registry import locate_model
 from xfv_demo.models.savedmodel import SavedModelEmbedder
@@ -33,14 +34,9 @@ from xfv_demo.runtime.paths import assets_folder
 from xfv_demo.runtime.provenance import library_versions
 from xfv_demo.types import FloatArray
 
-if TYPE_CHECKING:
-    from rich.console import Group
-    from rich.table import Table
-
 PUBLISHED = "published"
 RESNET50 = "resnet50"
 _PROBE, _REFERENCE = "obama.jpg", "obama2.jpg"
-_PUBLISHED_BATCH = 64
 # For methods that take one, on the cosine similarity. It weighs gradients, and bears on no time.
 _THRESHOLD = 0.4
 # Occlusion first, which the others are compared with.
@@ -50,101 +46,6 @@ _ALIKE = 0.95
 
 # By comparison, the maps of both photos: (2, 112, 112).
 _Maps = Mapping[str, FloatArray]
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What one procedure took for the three comparisons on one pair.
-
-    Attributes:
-        procedure: "published", or the engine and precision of this package's.
-        engine: What computed the embeddings.
-        first_map: Seconds to the first map.
-        alike: Seconds until all six maps correlate at least 0.95 with their final state, and stay so.
-        total: Seconds to the end.
-        steps: How many states of the maps there were to see on the way, the final one included.
-        loaded_memory: Megabytes of the process with the model loaded and called once; None where the system
-            does not tell.
-        peak_memory: Megabytes of the process at most; None likewise.
-        agreement: The lowest correlation of one of its six maps with that of the published procedure.
-    """
-
-    procedure: str
-    engine: str
-    first_map: float
-    alike: float
-    total: float
-    steps: int
-    loaded_memory: float | None
-    peak_memory: float | None
-    agreement: float
-
-
-@dataclass(frozen=True)
-class MethodTiming:
-    """What one method of explanation took for one pair, by the engine that is the default for the model.
-
-    Attributes:
-        method: A key of `EXPLAINERS`.
-        engine: What computed the embeddings; gradients and feature grids come from TensorFlow.
-        first_map: Seconds to the first map.
-        total: Seconds to the end.
-        steps: How many states of the maps there were to see on the way, the final one included.
-    """
-
-    method: str
-    engine: str
-    first_map: float
-    total: float
-    steps: int
-
-
-@dataclass(frozen=True)
-class SpeedReport:
-    """Timings of several models.
-
-    Attributes:
-        models: By model, its timings, the published procedure's first.
-        methods: By model, the timings of the methods that can explain it, occlusion's first.
-        processors: How many the machine has.
-        machine: The kind of processor.
-        versions: Of the libraries.
-        left_out: For each procedure and method that could not be run, a line that says why.
-    """
-
-    models: Mapping[str, tuple[Timing, ...]]
-    methods: Mapping[str, tuple[MethodTiming, ...]]
-    processors: int
-    machine: str
-    versions: Mapping[str, str]
-    left_out: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON.
-
-        Each timing is given with how many times as fast as published it is, each method's with how many times
-        as long as occlusion's it is.
-        """
-        return {
-            "models": {
-                model: [
-                    {**asdict(timing), "speedup": round(timings[0].total / timing.total, 2)}
-                    for timing in timings
-                ]
-                for model, timings in self.models.items()
-            },
-            "methods": {
-                model: [
-                    {**asdict(timing), "of_occlusion": round(timing.total / timings[0].total, 3)}
-                    for timing in timings
-                ]
-                for model, timings in self.methods.items()
-            },
-            "processors": self.processors,
-            "machine": self.machine,
-            "versions": dict(self.versions),
-            "left_out": list(self.left_out),
-        }
 
 
 def measure_speed(
@@ -235,126 +136,6 @@ def _result(pool: ProcessPoolExecutor, work: str, function: Callable[..., Any], 
         ) from error
 
 
-def speed_table(report: SpeedReport) -> "Group":
-    """The numbers as a person reads them, in two tables; fits a terminal of 80 columns."""
-    from rich.console import Group
-
-    return Group(_occlusion_table(report), _method_table(report))
-
-
-def _occlusion_table(report: SpeedReport) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    title = "Three occlusion methods, both photos of one pair\n(times in seconds, memory in megabytes)"
-    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
-    table.add_column("procedure", overflow="fold")
-    for column in ("first\nmap", "0.95\nalike", "end", "speed", "steps", "memory", "agrees"):
-        table.add_column(column, justify="right", overflow="fold")
-    for model, timings in report.models.items():
-        # A folder's name is no markup.
-        table.add_row(Text(model, style="bold"))
-        for timing in timings:
-            table.add_row(
-                timing.procedure,
-                *(_seconds(one) for one in (timing.first_map, timing.alike, timing.total)),
-                f"{timings[0].total / timing.total:.1f} x",
-                str(timing.steps),
-                "-" if timing.peak_memory is None else f"{timing.peak_memory:.0f}",
-                f"{timing.agreement:.5f}",
-            )
-        table.add_section()
-    return table
-
-
-def _method_table(report: SpeedReport) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    title = "Each method of explanation, both photos of one pair\n(times in seconds)"
-    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
-    table.add_column("method", overflow="fold")
-    for column in ("first\nmap", "end", "of\nocclusion", "steps"):
-        table.add_column(column, justify="right", overflow="fold")
-    table.add_column("engine", overflow="fold")
-    for model, timings in report.methods.items():
-        table.add_row(Text(model, style="bold"))
-        for timing in timings:
-            table.add_row(
-                timing.method,
-                _seconds(timing.first_map),
-                _seconds(timing.total),
-                f"{timing.total / timings[0].total:.2f} x",
-                str(timing.steps),
-                timing.engine,
-            )
-        table.add_section()
-    return table
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f}" if seconds < 100 else f"{seconds:.0f}"
-
-
-def published_maps(
-    embed: Callable[[FloatArray], FloatArray], probe: FloatArray, reference: FloatArray
-) -> Iterator[tuple[str, FloatArray]]:
-    """x-Face's maps as published: each method by a pass of its own, embeddings in batches of 64.
-
-    Knoche et al., WACV Workshops 2023, arXiv 2211.13735, section 3.2.
-
-    Args:
-        embed: Gives (N, D) embeddings of (N, 112, 112, 3) images; of any length.
-        probe: (112, 112, 3) float32, RGB, in [0, 1].
-        reference: The same of the other photo.
-
-    Yields:
-        For "all", "reference" and "paired", the maps of both photos, (2, 112, 112) float32 in [-1, 1].
-    """
-    for comparison in COMPARISONS:
-        maps = np.zeros((2, ALIGNED_SIZE, ALIGNED_SIZE))
-        plain = _embed_in_batches(embed, [probe, reference])
-        distance = 1 - plain[0] @ plain[1]
-        for size in PATCH_SIZES:
-            starts = range(0, ALIGNED_SIZE - size, STRIDE)
-            patches = [(slice(y, y + size + 1), slice(x, x + size + 1)) for x in starts for y in starts]
-            occluded = [
-                _embed_in_batches(embed, [_hide(photo, patch) for patch in patches])
-                for photo in (probe, reference)
-            ]
-            for side in (0, 1):
-                own, other = occluded[side], occluded[1 - side]
-                if comparison == "all":
-                    distances = 1 - (own @ other.T).mean(axis=1)
-                elif comparison == "reference":
-                    distances = 1 - own @ plain[1 - side]
-                else:
-                    distances = 1 - (own * other).sum(axis=1)
-                of_size = np.zeros((ALIGNED_SIZE, ALIGNED_SIZE))
-                for patch, deviation in zip(patches, (distances - distance) / size**2, strict=True):
-                    of_size[patch] += deviation / len(patches)
-                maps[side] += cv2.GaussianBlur(of_size, (5, 5), 5) / len(PATCH_SIZES)
-        largest = np.abs(maps).max(axis=(1, 2), keepdims=True)
-        yield comparison, (maps / np.where(largest == 0, 1, largest)).astype(np.float32)
-
-
-def _hide(photo: FloatArray, patch: tuple[slice, slice]) -> FloatArray:
-    hidden = photo.copy()
-    hidden[patch] = 0
-    return hidden
-
-
-def _embed_in_batches(embed: Callable[[FloatArray], FloatArray], images: Sequence[FloatArray]) -> Any:
-    parts = [
-        embed(np.stack(images[start : start + _PUBLISHED_BATCH]))
-        for start in range(0, len(images), _PUBLISHED_BATCH)
-    ]
-    embeddings = np.concatenate(parts).astype(np.float64)
-    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-
-
 @dataclass(frozen=True, eq=False)
 class _Run:
     """What a process brings home.
@@ -413,7 +194,7 @@ def _correlation(one: FloatArray, other: FloatArray) -> float:
 def _run_published(folder: Path, pair: tuple[FloatArray, FloatArray]) -> _Run:
     """Three passes, one for each comparison."""
     embed, engine = _published_embedding(folder)
-    embed(np.zeros((_PUBLISHED_BATCH, *pair[0].shape), np.float32))
+    embed(np.zeros((PUBLISHED_BATCH, *pair[0].shape), np.float32))
     loaded, _ = _memory()
     steps: list[tuple[float, _Maps]] = []
     maps: dict[str, FloatArray] = {}
@@ -444,7 +225,7 @@ def _published_embedding(folder: Path) -> tuple[Callable[[FloatArray], FloatArra
         for count in (1, 2):
             embed(np.zeros((count, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32))
     except (AttributeError, KeyError, OSError, TypeError, ValueError, tf.errors.OpError):
-        embedder = SavedModelEmbedder(folder, engine="tensorflow", batch_size=_PUBLISHED_BATCH)
+        embedder = SavedModelEmbedder(folder, engine="tensorflow", batch_size=PUBLISHED_BATCH)
         return embedder.embed, embedder.engine
     return embed, f"TensorFlow {tf.__version__}, saved_model.load"
 

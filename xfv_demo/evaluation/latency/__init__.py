@@ -1,0 +1,1 @@
+"""How long explanations take: timings, tables."""

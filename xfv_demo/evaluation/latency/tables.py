@@ -1,0 +1,72 @@
+"""Times as tables for a terminal."""
+
+from typing import TYPE_CHECKING
+
+from xfv_demo.evaluation.latency.report import SpeedReport
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+
+def speed_table(report: SpeedReport) -> "Group":
+    """The numbers as a person reads them, in two tables; fits a terminal of 80 columns."""
+    from rich.console import Group
+
+    return Group(_occlusion_table(report), _method_table(report))
+
+
+def _occlusion_table(report: SpeedReport) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = "Three occlusion methods, both photos of one pair\n(times in seconds, memory in megabytes)"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    table.add_column("procedure", overflow="fold")
+    for column in ("first\nmap", "0.95\nalike", "end", "speed", "steps", "memory", "agrees"):
+        table.add_column(column, justify="right", overflow="fold")
+    for model, timings in report.models.items():
+        # A folder's name is no markup.
+        table.add_row(Text(model, style="bold"))
+        for timing in timings:
+            table.add_row(
+                timing.procedure,
+                *(_seconds(one) for one in (timing.first_map, timing.alike, timing.total)),
+                f"{timings[0].total / timing.total:.1f} x",
+                str(timing.steps),
+                "-" if timing.peak_memory is None else f"{timing.peak_memory:.0f}",
+                f"{timing.agreement:.5f}",
+            )
+        table.add_section()
+    return table
+
+
+def _method_table(report: SpeedReport) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = "Each method of explanation, both photos of one pair\n(times in seconds)"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    table.add_column("method", overflow="fold")
+    for column in ("first\nmap", "end", "of\nocclusion", "steps"):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_column("engine", overflow="fold")
+    for model, timings in report.methods.items():
+        table.add_row(Text(model, style="bold"))
+        for timing in timings:
+            table.add_row(
+                timing.method,
+                _seconds(timing.first_map),
+                _seconds(timing.total),
+                f"{timing.total / timings[0].total:.2f} x",
+                str(timing.steps),
+                timing.engine,
+            )
+        table.add_section()
+    return table
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds < 100 else f"{seconds:.0f}"
