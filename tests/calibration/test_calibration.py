@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.calibration.test_calibrators import GRID, apart, lfw_like, pairs
-from xfv_demo.calibration.calibration import MINIMUM_PAIRS, Calibration
+from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.calibrators import CALIBRATORS, Calibrator, LogisticCalibrator, XFaceCalibrator
 from xfv_demo.calibration.crossfit import compare_calibrators, foldwise_decisions
+from xfv_demo.calibration.labelled_distances import MINIMUM_PAIRS
 from xfv_demo.calibration.storage import calibration_path, load_calibration
 from xfv_demo.errors import CalibrationError
 from xfv_demo.metrics.accuracy import fold_accuracy

@@ -16,79 +16,32 @@ that the fit did not see: `Calibration.foldwise`, `foldwise_decisions`, `compare
 """
 
 import datetime
-import json
 import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xfv_demo.calibration.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator, first_fault
-from xfv_demo.errors import CalibrationError, DatasetError, XfvError, printable
+from xfv_demo.calibration.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator
+from xfv_demo.calibration.evidence import CONFIDENCE_LEVEL, DistanceHistogram, OperatingPoint
+from xfv_demo.calibration.file_format import parse, to_text
+from xfv_demo.calibration.labelled_distances import check_separable, checked_distances, cosine_scores
+from xfv_demo.errors import CalibrationError, DatasetError, XfvError
 from xfv_demo.metrics.accuracy import THRESHOLD_BINS, best_threshold, threshold_grid
 from xfv_demo.metrics.decision import LARGEST_DISTANCE, is_same
-from xfv_demo.metrics.error_rates import ErrorRates, auc, eer, largest_rate
-from xfv_demo.metrics.intervals import Booleans, Doubles, Integers, Interval
+from xfv_demo.metrics.error_rates import ErrorRates, eer, largest_rate
+from xfv_demo.metrics.intervals import Booleans, Doubles, Integers
 from xfv_demo.metrics.pair_scores import PairScores
 from xfv_demo.runtime.files import write_whole
 
 _Distance = float | np.floating[Any]
 _Distances = NDArray[Any] | Sequence[float]
-
-# With fewer pairs of a class, an error rate is known to no better than 3 / 20 = 15 % even where no error is
-# seen, so a confidence would be a guess. x-Face needs hundreds to be of any use.
-MINIMUM_PAIRS = 20
-
-# Distances of float32 embeddings stray this far out of [0, 2].
-_DISTANCE_TOLERANCE = 1e-6
-_CONFIDENCE_LEVEL = 0.95
-
-_FORMAT = "xfv-demo calibration"
-_FORMAT_VERSION = 1
-_RATE_DIGITS = 7
-
-_Count = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """The error rates at one threshold, on the pairs that a calibration was fitted to.
-
-    Attributes:
-        threshold: The distance threshold.
-        fmr: Share of impostor pairs with distance < threshold.
-        fnmr: Share of genuine pairs with distance >= threshold.
-        fmr_interval: 95 % Wilson interval of `fmr`.
-        fnmr_interval: 95 % Wilson interval of `fnmr`.
-    """
-
-    threshold: float
-    fmr: float
-    fnmr: float
-    fmr_interval: Interval
-    fnmr_interval: Interval
-
-
-@dataclass(frozen=True, eq=False)
-class DistanceHistogram:
-    """How many pairs lie at which distance.
-
-    Attributes:
-        edges: (B + 1,) float64 from 0 to 2; a bin holds its left edge, the last one both.
-        genuine: (B,) int64, genuine pairs.
-        impostor: (B,) int64, impostor pairs.
-    """
-
-    edges: Doubles
-    genuine: Integers
-    impostor: Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,21 +169,12 @@ class Calibration:
         if bins < 2:
             raise CalibrationError(f"{bins} bins over the distances are too few; take 2000")
         scores = cosine_scores(distances, genuine)
-        genuine_pairs, impostor_pairs = scores.genuine_distances.size, scores.impostor_distances.size
-        if min(genuine_pairs, impostor_pairs) < MINIMUM_PAIRS:
-            raise CalibrationError(
-                f"{genuine_pairs} genuine and {impostor_pairs} impostor pairs are too few to calibrate on; "
-                f"take at least {MINIMUM_PAIRS} of each, better some hundreds"
-            )
-        if auc(scores) <= 0.5:
-            raise CalibrationError(
-                "genuine pairs are no closer than impostor pairs, so no threshold tells them apart; "
-                "are the labels exchanged, or all distances alike?"
-            )
+        check_separable(scores)
         distance_threshold = best_threshold(scores, bins=bins)
         if distance_threshold == 0:
             raise CalibrationError(
-                f"of {genuine_pairs} genuine and {impostor_pairs} impostor pairs, no threshold decides more "
+                f"of {scores.genuine_distances.size} genuine and {scores.impostor_distances.size} impostor "
+                "pairs, no threshold decides more "
                 "rightly than refusing all does; take as many of each class"
             )
         equal = eer(scores)
@@ -326,7 +270,7 @@ class Calibration:
         wrong; the smaller class bounds both decisions. 3,000 pairs of each carry 99.9 %, 300 carry 99.0 %,
         20 carry 86.1 %. Rounded down to six digits, those of `Verification.to_dict`.
         """
-        risk = largest_rate(0, min(self.genuine_pairs, self.impostor_pairs), _CONFIDENCE_LEVEL)
+        risk = largest_rate(0, min(self.genuine_pairs, self.impostor_pairs), CONFIDENCE_LEVEL)
         return max(0.5, math.floor((1 - risk) * 1e6) / 1e6)
 
     @property
@@ -335,15 +279,7 @@ class Calibration:
 
         Exact at these thresholds, but for pairs at a distance of exactly 2, which count as below 2.
         """
-        accepted_genuine = np.concatenate([[0], np.cumsum(self.genuine_counts)])
-        accepted_impostor = np.concatenate([[0], np.cumsum(self.impostor_counts)])
-        return ErrorRates(
-            thresholds=threshold_grid(),
-            fmr=accepted_impostor / self.impostor_pairs,
-            fnmr=(self.genuine_pairs - accepted_genuine) / self.genuine_pairs,
-            genuine_pairs=self.genuine_pairs,
-            impostor_pairs=self.impostor_pairs,
-        )
+        return self.histogram(THRESHOLD_BINS).error_rates
 
     def error_rates_at(self, distance_threshold: float) -> OperatingPoint:
         """Both error rates at one threshold, on the pairs of the fit.
@@ -358,24 +294,7 @@ class Calibration:
         Raises:
             CalibrationError: If the threshold is not finite.
         """
-        if not math.isfinite(distance_threshold):
-            raise CalibrationError(f"there are no error rates at a threshold of {distance_threshold}")
-        rates = self.error_rates
-        at = ErrorRates(
-            thresholds=np.array([distance_threshold], dtype=np.float64),
-            fmr=np.interp([distance_threshold], rates.thresholds, rates.fmr),
-            fnmr=np.interp([distance_threshold], rates.thresholds, rates.fnmr),
-            genuine_pairs=rates.genuine_pairs,
-            impostor_pairs=rates.impostor_pairs,
-        )
-        fmr_band, fnmr_band = at.fmr_band(_CONFIDENCE_LEVEL), at.fnmr_band(_CONFIDENCE_LEVEL)
-        return OperatingPoint(
-            threshold=float(distance_threshold),
-            fmr=float(at.fmr[0]),
-            fnmr=float(at.fnmr[0]),
-            fmr_interval=Interval(low=float(fmr_band.low[0]), high=float(fmr_band.high[0])),
-            fnmr_interval=Interval(low=float(fnmr_band.low[0]), high=float(fnmr_band.high[0])),
-        )
+        return self.histogram(THRESHOLD_BINS).error_rates_at(distance_threshold)
 
     def histogram(self, bins: int = 100) -> DistanceHistogram:
         """The distances of both classes, for a figure.
@@ -413,7 +332,7 @@ class Calibration:
         Raises:
             CalibrationError: If a distance is not a number in [0, 2].
         """
-        decided: bool | Booleans = is_same(_like_given(_checked_distances(distances)), self.threshold)
+        decided: bool | Booleans = is_same(_like_given(checked_distances(distances)), self.threshold)
         return decided
 
     @overload
@@ -432,7 +351,7 @@ class Calibration:
         Raises:
             CalibrationError: If a distance is not a number in [0, 2].
         """
-        values: float | Doubles = _like_given(self.calibrator.probability(_checked_distances(distances)))
+        values: float | Doubles = _like_given(self.calibrator.probability(checked_distances(distances)))
         return values
 
     def probability_of_closest(self, distance: float, pairs: int) -> float:
@@ -479,7 +398,7 @@ class Calibration:
         Raises:
             CalibrationError: If a distance is not a number in [0, 2].
         """
-        values: float | Doubles = _like_given(self._confidence(_checked_distances(distances)))
+        values: float | Doubles = _like_given(self._confidence(checked_distances(distances)))
         return values
 
     def _confidence(self, distances: Doubles) -> Doubles:
@@ -488,16 +407,8 @@ class Calibration:
         return np.clip(decided, 0.5, 1.0)
 
     def to_json(self) -> str:
-        """The calibration as JSON, a line for each field; under 100 kB.
-
-        `histograms` carry the evidence. `error_rates` follow from them and are there for readers that would
-        not count: rates at evenly spaced thresholds from `first` to `last`.
-        """
-        rates = self.error_rates
-        span = {"first": 0, "last": LARGEST_DISTANCE}
-        data = {
-            "format": _FORMAT,
-            "version": _FORMAT_VERSION,
+        """The calibration as JSON, a line for each field; under 100 kB."""
+        values = {
             "model": self.model,
             "model_sha256": self.model_sha256,
             "dataset": self.dataset,
@@ -514,22 +425,8 @@ class Calibration:
             "threshold": self.threshold,
             "eer": self.eer,
             "eer_threshold": self.eer_threshold,
-            "histograms": {
-                **span,
-                "genuine": self.genuine_counts.tolist(),
-                "impostor": self.impostor_counts.tolist(),
-            },
-            "error_rates": {
-                **span,
-                "fmr": rates.fmr.round(_RATE_DIGITS).tolist(),
-                "fnmr": rates.fnmr.round(_RATE_DIGITS).tolist(),
-            },
         }
-        lines = (
-            f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'), allow_nan=False)}"
-            for name, value in data.items()
-        )
-        return "{\n" + ",\n".join(lines) + "\n}\n"
+        return to_text(values, self.histogram(THRESHOLD_BINS))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -539,10 +436,7 @@ class Calibration:
             CalibrationError: If the text is not a calibration, was written by a newer version of this
                 program, or contradicts itself.
         """
-        try:
-            data = _CalibrationFile.model_validate_json(text)
-        except ValidationError as error:
-            raise CalibrationError(_in_one_line(error)) from error
+        data = parse(text)
         calibration = cls(
             calibrator=CALIBRATORS[data.method].from_parameters(data.parameters),
             genuine_counts=np.array(data.histograms.genuine, dtype=np.int64),
@@ -577,103 +471,17 @@ class Calibration:
             CalibrationError: If the file cannot be read, or as `from_json`; the message names the file.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise CalibrationError(
                 f"{path}: the calibration cannot be read: {error.strerror or error}"
             ) from error
         except UnicodeDecodeError as error:
             raise CalibrationError(f"{path}: this is no calibration: it is not text") from error
-        try:
-            return cls.from_json(text)
         except CalibrationError as error:
             raise CalibrationError(f"{path}: {error}") from error
-
-
-def _checked_distances(distances: ArrayLike) -> Doubles:
-    try:
-        values = np.asarray(distances, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise CalibrationError("cosine distances must be numbers in [0, 2]") from error
-    outside = ~((values >= -_DISTANCE_TOLERANCE) & (values <= LARGEST_DISTANCE + _DISTANCE_TOLERANCE))
-    if outside.any():
-        raise CalibrationError(
-            f"{np.count_nonzero(outside)} of {values.size} cosine distances are not numbers in [0, 2], "
-            f"such as {values[outside].flat[0]:g}; distances are 1 - cosine similarity"
-        )
-    return np.clip(values, 0.0, LARGEST_DISTANCE)
-
-
-def cosine_scores(
-    distances: ArrayLike | PairScores, genuine: ArrayLike | None, folds: int | ArrayLike | None = None
-) -> PairScores:
-    """Scores within [0, 2]; such ones are passed on as they are."""
-    try:
-        if not isinstance(distances, PairScores):
-            return PairScores(_checked_distances(distances), np.asarray(genuine), folds)
-        scores = PairScores.of(distances, folds=folds)
-    except DatasetError as error:
-        raise CalibrationError(str(error)) from error
-    ends = [*scores.genuine_distances[[0, -1]], *scores.impostor_distances[[0, -1]]]
-    if min(ends) >= 0 and max(ends) <= LARGEST_DISTANCE:
-        return scores
-    return PairScores(_checked_distances(scores.distances), scores.genuine, scores.folds)
 
 
 def _like_given(values: NDArray[Any]) -> Any:
     """A number for a number, an array for an array."""
     return values.item() if values.ndim == 0 else values
-
-
-class _Histograms(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    genuine: list[_Count]
-    impostor: list[_Count]
-
-
-class _CalibrationFile(BaseModel):
-    """What `Calibration.to_json` writes, as far as it is read: fields that are not here do not matter."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    # These three first, as a fault in the first field is the one that is told.
-    format: Annotated[str, Field(pattern=f"^{_FORMAT}$")]
-    version: Annotated[int, Field(le=_FORMAT_VERSION)]
-    method: Annotated[str, Field(pattern=f"^({'|'.join(CALIBRATORS)})$")]
-    parameters: dict[str, Any]
-    threshold: float
-    eer: float
-    eer_threshold: float
-    histograms: _Histograms
-    genuine_pairs: int
-    impostor_pairs: int
-    bins: int
-    k0: float
-    model: str | None
-    model_sha256: str | None
-    dataset: str | None
-    folds: int | None
-    held_out_fold: int | None
-    date: datetime.date
-    library_versions: dict[str, str]
-
-
-def _in_one_line(error: ValidationError) -> str:
-    """What keeps a file from being a calibration, and what to do."""
-    fault = error.errors(include_url=False)[0]
-    match fault["type"], fault["loc"]:
-        case "json_invalid" | "string_unicode", ():
-            return "this is no calibration: it is not JSON"
-        case _, () | ("format",):
-            return "this is no calibration of xfv_demo; make one with: python -m xfv_demo calibrate"
-        case "less_than_equal", _:
-            return (
-                f"this calibration has format {fault['input']}, but this program knows none beyond "
-                f"{_FORMAT_VERSION}; update the program"
-            )
-        case "string_pattern_mismatch", _:
-            return (
-                f"this calibration has the unknown method {printable(fault['input'])!r}; update the program"
-            )
-    return f"this calibration is broken: its field {first_fault(error)}"

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xfv_demo.calibration.calibration import Calibration, cosine_scores
+from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.calibrators import CALIBRATORS
+from xfv_demo.calibration.labelled_distances import cosine_scores
 from xfv_demo.metrics.confidence import (
     adaptive_calibration_error,
     brier_score,

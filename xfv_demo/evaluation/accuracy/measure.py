@@ -41,7 +41,7 @@ def measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool 
 
     from xfv_demo.batch.cache import EmbeddingStore
     from xfv_demo.batch.embed import measure_pairs
-    from xfv_demo.calibration.calibration import MINIMUM_PAIRS
+    from xfv_demo.calibration.labelled_distances import MINIMUM_PAIRS
     from xfv_demo.datasets.pairs import PairCounts
     from xfv_demo.metrics.pair_scores import PairScores
     from xfv_demo.models.loading import load_embedder
@@ -77,7 +77,7 @@ def measured_elsewhere(
     data: Path | None, distances: Path, name: str | None, model: str, *, aligned: bool
 ) -> Measured:
     """Reads pairs whose distances were made elsewhere; no photo is read and no model is loaded."""
-    from xfv_demo.calibration.calibration import MINIMUM_PAIRS
+    from xfv_demo.calibration.labelled_distances import MINIMUM_PAIRS
     from xfv_demo.datasets.csv_pairs import read_distances_csv
     from xfv_demo.datasets.pairs import PairCounts
     from xfv_demo.metrics.pair_scores import PairScores

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from xfv_demo.batch.align import DetectionFailure
-from xfv_demo.calibration.calibration import Calibration, OperatingPoint
+from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.crossfit import CalibratorComparison, FoldwiseDecisions
+from xfv_demo.calibration.evidence import OperatingPoint
 from xfv_demo.datasets.pairs import PairCounts
 from xfv_demo.metrics.error_rates import FnmrAtFmr
 from xfv_demo.metrics.intervals import Interval, wilson_interval
