@@ -7,7 +7,8 @@ import pytest
 
 from xfv_demo import EXPLAINERS, Verifier
 from xfv_demo.explainers import base
-from xfv_demo.explainers.base import Explainer, Explanation, MapPair, register
+from xfv_demo.explainers.base import Explainer, register
+from xfv_demo.explainers.explanation import Explanation, MapPair
 from xfv_demo.models.feature_grid import AffineHead
 from xfv_demo.models.similarity import unit_length
 from xfv_demo.pair_report import explain_pair

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from xfv_demo.batch.align import Progress
 from xfv_demo.batch.cache import MeasurementStore
-from xfv_demo.datasets.pairs import PairCounts, even_rows
+from xfv_demo.datasets.folds import even_rows
+from xfv_demo.datasets.pairs import PairCounts
 from xfv_demo.errors import DatasetError, XfvError
 from xfv_demo.evaluation.explanations.measurements import MeasuredPairs, measure_methods
 from xfv_demo.evaluation.explanations.methods import (
