@@ -11,7 +11,8 @@ from PIL import Image
 
 from xfv_demo import EXPLAINERS, XfvError
 from xfv_demo.errors import ModelError
-from xfv_demo.faces.regions import REGION_GROUPS, region_evidence, summary
+from xfv_demo.faces.region_words import summary
+from xfv_demo.faces.regions import REGION_GROUPS, region_evidence
 from xfv_demo.pair_report import PairExplanation, explain_pair, pair_maps
 from xfv_demo.pipeline import DEFAULT_METHODS, check_methods, stream_explanations
 from xfv_demo.runtime.provenance import provenance

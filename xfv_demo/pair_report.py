@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xfv_demo.explainers.base import View
+from xfv_demo.explainers.explanation import View
 from xfv_demo.pipeline import DEFAULT_METHODS, MethodResult, stream_explanations
 from xfv_demo.plots.colours import Blend, shared_scale
 from xfv_demo.plots.pair_figure import PairMaps, figure_png, pair_figure
@@ -57,8 +57,8 @@ class PairExplanation:
         """What there is to take home.
 
         Args:
-            palette: A key of `rendering.PALETTES`.
-            blend: How maps lie over the faces, as for `rendering.map_on_photo`.
+            palette: A key of `plots.colours.PALETTES`.
+            blend: How maps lie over the faces, as for `plots.colours.map_on_photo`.
 
         Returns:
             By file name: "report.json"; "maps.npz"; for each method a PNG with all its views; and

@@ -13,8 +13,9 @@ import numpy as np
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.errors import ModelError, XfvError
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explainers.base import Explanation, View
-from xfv_demo.faces.regions import REGION_GROUPS, pair_evidence, region_evidence, summary, weight_summary
+from xfv_demo.explainers.explanation import Explanation, View
+from xfv_demo.faces.region_words import summary, weight_summary
+from xfv_demo.faces.regions import REGION_GROUPS, pair_evidence, region_evidence
 from xfv_demo.types import AlignedFace, Verification
 from xfv_demo.verification import Verifier
 

@@ -12,7 +12,7 @@ import numpy as np
 from demo.compare.session import LETTERS, DisplayOptions
 from demo.shared_html import as_sentence
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explainers.base import View
+from xfv_demo.explainers.explanation import View
 from xfv_demo.faces.regions import (
     FACE_REGIONS,
     REGION_GROUPS,

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from xfv_demo.datasets import insightface_bin, sources
 from xfv_demo.datasets.csv_pairs import read_pairs_csv
 from xfv_demo.datasets.insightface_bin import PairListReader, read_insightface_bin
+from xfv_demo.datasets.labelled_images import LabelledImages
 from xfv_demo.datasets.lfw import read_lfw
 from xfv_demo.datasets.opening import open_dataset
-from xfv_demo.datasets.pairs import LabelledImages, PairSet
+from xfv_demo.datasets.pairs import PairSet
 from xfv_demo.datasets.people import read_people, read_people_folder
 from xfv_demo.datasets.sources import FolderImages, MemoryImages, unpacked
 from xfv_demo.errors import DatasetError

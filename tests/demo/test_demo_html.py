@@ -28,7 +28,7 @@ from demo.server.photo_input import UploadedPhoto
 from xfv_demo import EXPLAINERS, Verifier, XfvError
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.errors import ModelError
-from xfv_demo.explainers.base import MapPair, View
+from xfv_demo.explainers.explanation import MapPair, View
 from xfv_demo.pipeline import stream_explanations
 from xfv_demo.types import AlignedFace, Face, Verification
 

@@ -7,7 +7,9 @@ import pytest
 
 from xfv_demo import EXPLAINERS, Verifier
 from xfv_demo.explainers import base
-from xfv_demo.explainers.base import Explainer, Explanation, MapPair, register
+from xfv_demo.explainers.base import Explainer, register
+from xfv_demo.explainers.explanation import Explanation, MapPair
+from xfv_demo.explainers.inputs import aligned_pair
 from xfv_demo.models.feature_grid import AffineHead
 from xfv_demo.models.similarity import unit_length
 from xfv_demo.pair_report import explain_pair
@@ -331,7 +333,7 @@ class Upper(Explainer):
 
     def stream(self, probe, reference):
         maps = []
-        for photo in base.aligned_pair(probe, reference):
+        for photo in aligned_pair(probe, reference):
             maps.append(np.zeros((112, 112), np.float32))
             maps[-1][:56] = photo.mean()
         yield Explanation("toy", MapPair(*maps), 0.5, 1.0, {})
@@ -357,7 +359,7 @@ class TestRegistration:
         """In a process of its own, as these are laid out once."""
         code = """
 from xfv_demo.explainers.base import register
-from tests.test_explain_batch import Upper
+from tests.explainers.test_explain_batch import Upper
 register(Upper)
 
 import typer
@@ -365,7 +367,7 @@ from demo.compare import maps_html
 from demo.app import build_app
 from xfv_demo.pipeline import in_work_order
 from demo.model_service import VerificationService
-from xfv_demo.cli.app.options import app
+from xfv_demo.cli.app import app
 from xfv_demo.evaluation.explanations.methods import check_compared_methods
 
 explain = typer.main.get_command(app).commands["explain"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from xfv_demo import EXPLAINERS
-from xfv_demo.explainers.base import Explainer, Explanation, MapPair
+from xfv_demo.explainers.base import Explainer
+from xfv_demo.explainers.explanation import Explanation, MapPair
 from xfv_demo.models.feature_grid import AffineHead
 
 # Few masks, so that any model is through at once.

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfv_demo.faces.alignment import ARCFACE_TEMPLATE
+from xfv_demo.faces.region_words import summary, weight_summary
 from xfv_demo.faces.regions import (
     FACE_REGIONS,
     REGION_GROUPS,
@@ -16,8 +17,6 @@ from xfv_demo.faces.regions import (
     pair_evidence,
     region_at,
     region_evidence,
-    summary,
-    weight_summary,
     whole_percent,
     whole_percentages,
 )

@@ -5,7 +5,7 @@ import pytest
 
 from xfv_demo import EXPLAINERS, SavedModelEmbedder
 from xfv_demo.errors import ModelError
-from xfv_demo.explainers.base import enlarged_cells
+from xfv_demo.explainers.explanation import enlarged_cells
 from xfv_demo.models.feature_grid import AffineHead
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from xfv_demo.batch.cache import EmbeddingStore
-from xfv_demo.datasets.pairs import LabelledImages
+from xfv_demo.datasets.labelled_images import LabelledImages
 from xfv_demo.datasets.sources import MemoryImages
 from xfv_demo.errors import DatasetError, XfvError
 from xfv_demo.training import grid_cache as module

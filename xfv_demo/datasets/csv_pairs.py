@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from xfv_demo.datasets.pairs import ROUNDING, LabelledDistances, PairSet, Row, folds_by_class, pair_set
+from xfv_demo.datasets.folds import folds_by_class
+from xfv_demo.datasets.pairs import LabelledDistances, PairSet, Row, pair_set
 from xfv_demo.datasets.sources import FolderImages, PathName, quoted, read_text, refuse_missing, whole_number
 from xfv_demo.errors import DatasetError
+
+# Distances of float32 embeddings stray this far out of their range.
+_ROUNDING = 1e-6
 
 _TRUE = frozenset({"1", "true", "yes", "same", "genuine"})
 
@@ -205,6 +209,6 @@ def _csv_distance(cells: list[str], columns: Mapping[str, int], line: str) -> fl
         value = float(said)
     except ValueError:
         value = math.nan
-    if not low - ROUNDING <= value <= high + ROUNDING:  # so put that NaN fails
+    if not low - _ROUNDING <= value <= high + _ROUNDING:  # so put that NaN fails
         raise DatasetError(f"{line}: the {name} {quoted(said)} is no number from {low} to {high}.")
     return min(max(value if name == "distance" else 1 - value, 0.0), 2.0)

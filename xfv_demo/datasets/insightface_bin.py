@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.datasets.pairs import FOLDS, PairSet
+from xfv_demo.datasets.folds import FOLDS
+from xfv_demo.datasets.pairs import PairSet
 from xfv_demo.datasets.sources import MemoryImages, PathName, quoted, read_bytes
 from xfv_demo.errors import DatasetError, printable
 

@@ -2,21 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import typer
 
 from xfv_demo.datasets.csv_pairs import read_pairs_csv
 from xfv_demo.datasets.insightface_bin import read_insightface_bin
+from xfv_demo.datasets.labelled_images import LabelledImages
 from xfv_demo.datasets.lfw import looks_like_lfw, read_lfw
-from xfv_demo.datasets.pairs import LabelledImages, PairSet
+from xfv_demo.datasets.pairs import LabelledDistances, PairSet, as_aligned_set
 from xfv_demo.datasets.people import read_people_folder
 from xfv_demo.datasets.sources import PathName, is_archive, is_file, is_folder, quoted
 from xfv_demo.errors import DatasetError, XfvError
-
-if TYPE_CHECKING:
-    from xfv_demo.datasets.pairs import LabelledDistances
-
 
 # More pairs of one class than this many times the other's are not used.
 _MOST_UNBALANCED = 2
@@ -24,7 +21,7 @@ _MOST_UNBALANCED = 2
 _FOLDS = 10
 
 
-_Pairs = TypeVar("_Pairs", "PairSet", "LabelledDistances")
+_Pairs = TypeVar("_Pairs", PairSet, LabelledDistances)
 
 
 def read_pairs(
@@ -35,11 +32,9 @@ def read_pairs(
     seed: int,
     *,
     aligned: bool = False,
-) -> "PairSet":
+) -> PairSet:
     """Reads a data set's pairs; where it has people and no pairs, draws them."""
     import numpy as np
-
-    from xfv_demo.datasets.pairs import LabelledImages, as_aligned_set
 
     if data is None:
         raise XfvError("no data is given; give --data, a labelled set of photos, or --distances, a CSV")
@@ -50,7 +45,7 @@ def read_pairs(
     return as_aligned_set(dataset) if aligned else dataset
 
 
-def say_left_out(images: "LabelledImages") -> None:
+def say_left_out(images: LabelledImages) -> None:
     """Says what of a set was left out, if anything was."""
     if images.notice:
         typer.echo(images.notice, err=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from xfv_demo.datasets.labelled_images import PEOPLE_EXPECTED, SUFFIXES_TEXT, LabelledImages
 from xfv_demo.datasets.lfw import is_lfw_archive
-from xfv_demo.datasets.pairs import PEOPLE_EXPECTED, SUFFIXES_TEXT, LabelledImages
 from xfv_demo.datasets.sources import (
     FolderImages,
     PathName,

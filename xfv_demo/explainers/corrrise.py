@@ -14,16 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.explainers.base import (
-    BatchExplainer,
-    BatchStep,
-    Explanation,
-    View,
-    distinct_photos,
-    for_and_against,
-    parts_by_sign,
-    register,
-)
+from xfv_demo.explainers.base import register
+from xfv_demo.explainers.batching import BatchExplainer, BatchStep
+from xfv_demo.explainers.explanation import Explanation, View, for_and_against, parts_by_sign
+from xfv_demo.explainers.inputs import distinct_photos
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.models.base import Embedder
 from xfv_demo.models.similarity import unit_embeddings

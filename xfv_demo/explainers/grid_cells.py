@@ -12,16 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.errors import ModelError
-from xfv_demo.explainers.base import (
-    BatchExplainer,
-    BatchStep,
-    Explanation,
-    View,
-    aligned_pair,
-    distinct_photos,
-    enlarged_cells,
-    register,
-)
+from xfv_demo.explainers.base import register
+from xfv_demo.explainers.batching import BatchExplainer, BatchStep
+from xfv_demo.explainers.explanation import Explanation, View, enlarged_cells
+from xfv_demo.explainers.inputs import aligned_pair, distinct_photos
 from xfv_demo.models.base import AffineGridEmbedder
 from xfv_demo.types import FloatArray
 

@@ -12,15 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.errors import ModelError
-from xfv_demo.explainers.base import (
-    BatchExplainer,
-    BatchStep,
-    Explanation,
-    View,
-    for_and_against,
-    gradient_threshold,
-    register,
-)
+from xfv_demo.explainers.base import register
+from xfv_demo.explainers.batching import BatchExplainer, BatchStep
+from xfv_demo.explainers.explanation import Explanation, View, for_and_against
+from xfv_demo.explainers.inputs import gradient_threshold
 from xfv_demo.models.base import GradientEmbedder
 from xfv_demo.models.similarity import cosine_distance, similarity_terms
 from xfv_demo.types import FloatArray

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xfv_demo.batch.align import AlignedImage, FaceChoice, align_images
 from xfv_demo.batch.cache import EmbeddingStore
-from xfv_demo.datasets.pairs import LabelledImages
+from xfv_demo.datasets.labelled_images import LabelledImages
 from xfv_demo.errors import DatasetError, XfvError
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.models.savedmodel import SavedModelEmbedder

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xfv_demo.batch.align import Progress
 from xfv_demo.batch.cache import MeasurementStore
-from xfv_demo.datasets.pairs import even_rows
+from xfv_demo.datasets.folds import even_rows
 from xfv_demo.errors import XfvError
 from xfv_demo.evaluation.explanations.comparison import check_kinds, compare
 from xfv_demo.evaluation.explanations.measurements import measure_methods
