@@ -1,4 +1,4 @@
-"""The models behind the page: each loaded once, in the background, and shared by all visitors; what they find."""
+"""The models behind the page: loaded once, in the background, shared by all visitors; and what they find."""
 
 import threading
 from concurrent.futures import Future, wait

@@ -209,7 +209,7 @@ def deletion_variants(
         rng: Breaks ties in the map.
 
     Returns:
-        Twice (S, 112, 112, 3) for `SHARES`: deletion, from the face to black; insertion, from black to it.
+        Twice (S, 112, 112, 3) for `DELETION_SHARES`: deletion, face to black; insertion, black to face.
     """
     order = pixel_order(saliency, highest_first=accepted, rng=rng)
     black = np.zeros_like(face)
@@ -220,9 +220,9 @@ def accuracy_curve(similarities: ArrayLike, genuine: Booleans, similarity_thresh
     """Verification accuracy as pixels go or come; both kinds of pairs weigh alike.
 
     Args:
-        similarities: (P, S) cosine similarities for `SHARES`.
+        similarities: (P, S) cosine similarities for `DELETION_SHARES`.
         genuine: (P,) bool; both kinds are there.
-        similarity_threshold: T; see `metrics.is_same_by_similarity`.
+        similarity_threshold: T; see `error_rates.is_same_by_similarity`.
 
     Returns:
         (S,) in [0, 1].
@@ -263,7 +263,7 @@ def replacement_variants(
         rng: Breaks ties in the map.
 
     Returns:
-        (S, 112, 112, 3) for `SHARES`; the first is the patched face itself.
+        (S, 112, 112, 3) for `REPLACEMENT_SHARES`; the first is the patched face itself.
     """
     return exchanged(
         patched, original, pixel_order(saliency, highest_first=accepted, rng=rng), REPLACEMENT_SHARES
@@ -295,7 +295,7 @@ def pair_errors(similarities: ArrayLike, genuine: Booleans, similarity_threshold
     Args:
         similarities: (P, S) cosine similarities of pairs, as pixels are put back.
         genuine: (P,) bool.
-        similarity_threshold: T; see `metrics.is_same_by_similarity`.
+        similarity_threshold: T; see `error_rates.is_same_by_similarity`.
 
     Returns:
         (P, S) bool.
@@ -309,7 +309,7 @@ def error_curves(similarities: ArrayLike, genuine: Booleans, similarity_threshol
     """FMR and FNMR as pixels are put back, at an unchanged threshold.
 
     Args:
-        similarities: As for `pair_errors`; S is that of `SHARES`.
+        similarities: As for `pair_errors`; S is that of `REPLACEMENT_SHARES`.
         genuine: (P,) bool; both kinds are there.
         similarity_threshold: As for `pair_errors`.
 
