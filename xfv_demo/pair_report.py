@@ -57,8 +57,8 @@ class PairExplanation:
         """What there is to take home.
 
         Args:
-            palette: A key of `colours.PALETTES`.
-            blend: How maps lie over the faces, as for `colours.map_on_photo`.
+            palette: A key of `rendering.PALETTES`.
+            blend: How maps lie over the faces, as for `rendering.map_on_photo`.
 
         Returns:
             By file name: "report.json"; "maps.npz"; for each method a PNG with all its views; and

@@ -31,8 +31,8 @@ class DisplayOptions:
     """How maps are drawn; bears on no number.
 
     Attributes:
-        palette: A key of `colours.PALETTES`.
-        shown: "published" or "alpha", as `colours.map_on_photo` blends, or "raw" for the map alone.
+        palette: A key of `rendering.PALETTES`.
+        shown: "published" or "alpha", as `rendering.map_on_photo` blends, or "raw" for the map alone.
         strength: Of the colours over the face, in [0, 1].
     """
 

@@ -357,7 +357,7 @@ class TestRegistration:
         """In a process of its own, as these are laid out once."""
         code = """
 from xfv_demo.explainers.base import register
-from tests.explainers.test_explain_batch import Upper
+from tests.test_explain_batch import Upper
 register(Upper)
 
 import typer
@@ -365,7 +365,7 @@ from demo.compare import maps_html
 from demo.app import build_app
 from xfv_demo.pipeline import in_work_order
 from demo.model_service import VerificationService
-from xfv_demo.cli.options import app
+from xfv_demo.cli.app.options import app
 from xfv_demo.evaluation.explanations.methods import check_compared_methods
 
 explain = typer.main.get_command(app).commands["explain"]

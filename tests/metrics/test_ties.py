@@ -155,12 +155,12 @@ def test_command_line(monkeypatch, tmp_path):
 
 
 def test_page():
-    words = pytest.importorskip("demo.compare.verdict_html")
+    sheet = pytest.importorskip("demo.compare.maps_html")
     verification = Verifier(MeanColour(), threshold=1.5).verify(RED, BLUE, aligned=True)
-    moved = words.verdict_html(verification, None, 1.0)
+    moved = sheet.verdict_html(verification, None, 1.0)
     assert "Different people" in moved
     assert "not below" in moved
-    assert "Same person" in words.verdict_html(verification, None, ABOVE)
+    assert "Same person" in sheet.verdict_html(verification, None, ABOVE)
 
 
 def test_xcos():

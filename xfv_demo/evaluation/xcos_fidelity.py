@@ -261,7 +261,7 @@ def compare_similarities(
         The quality of both, the interval of the difference of their mean accuracies, and their correlations.
 
     Raises:
-        DatasetError: As from `error_rates.fold_accuracy`; or a class has fewer than two pairs.
+        DatasetError: As from `metrics.fold_accuracy`; or a class has fewer than two pairs.
     """
     given, teacher = np.asarray(xcos, np.float64), np.asarray(cosine, np.float64)
     labels = np.asarray(genuine, bool)

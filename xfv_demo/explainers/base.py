@@ -7,7 +7,7 @@ that only call it (`Embedder`), and those that differentiate it (`GradientEmbedd
 All maps follow one convention. A map is signed float32, one number for each pixel of its face: positive
 speaks for "same person", negative for "different". What travels is the map in the method's own unit; divided
 by its largest absolute value, the map's *scale*, it lies in [-1, 1]. Where there is nothing to tell, the map
-is zero everywhere and so is its scale. Colour is the business of `plots` alone.
+is zero everywhere and so is its scale. Colour is the business of `rendering` alone.
 """
 
 import functools

@@ -220,9 +220,9 @@ def accuracy_curve(similarities: ArrayLike, genuine: Booleans, similarity_thresh
     """Verification accuracy as pixels go or come; both kinds of pairs weigh alike.
 
     Args:
-        similarities: (P, S) cosine similarities for `DELETION_SHARES`.
+        similarities: (P, S) cosine similarities for `SHARES`.
         genuine: (P,) bool; both kinds are there.
-        similarity_threshold: T; see `error_rates.is_same_by_similarity`.
+        similarity_threshold: T; see `metrics.is_same_by_similarity`.
 
     Returns:
         (S,) in [0, 1].
@@ -295,7 +295,7 @@ def pair_errors(similarities: ArrayLike, genuine: Booleans, similarity_threshold
     Args:
         similarities: (P, S) cosine similarities of pairs, as pixels are put back.
         genuine: (P,) bool.
-        similarity_threshold: T; see `error_rates.is_same_by_similarity`.
+        similarity_threshold: T; see `metrics.is_same_by_similarity`.
 
     Returns:
         (P, S) bool.

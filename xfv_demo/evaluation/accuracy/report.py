@@ -41,7 +41,7 @@ from xfv_demo.runtime.provenance import rounded
 _FORMAT = "xfv-demo verification report"
 _FORMAT_VERSION = 1
 _RELIABILITY_BINS = 10
-# What `error_rates.fnmr_at_fmr` asks of a target: the rule of three.
+# What `metrics.fnmr_at_fmr` asks of a target: the rule of three.
 _FEWEST_ERRORS = 3
 
 
@@ -321,7 +321,7 @@ def evaluate(
             out; or `PairScores` of such, with labels and folds. Each class needs 20 pairs outside of any
             fold.
         genuine: (N,) bool or 0/1, true where a pair shows one person.
-        folds: As for `error_rates.fold_numbers`. If pairs of LFW were left out, give each pair's fold.
+        folds: As for `metrics.fold_numbers`. If pairs of LFW were left out, give each pair's fold.
         model: Name of the model.
         model_sha256: Digest of its files, if known.
         dataset: Name of the labelled set; LFW's brings its warning with it.
@@ -422,7 +422,7 @@ def smallest_rate(pairs: int) -> float:
 def equal_mass_bins(
     confidences: Doubles, right: Booleans, weights: Doubles, bins: int = _RELIABILITY_BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """The bins of `adaptive_calibration_error`, which look inside a crowd of nearly sure decisions.
+    """The bins of `metrics.adaptive_calibration_error`, which look inside a crowd of nearly sure decisions.
 
     Args:
         confidences: (N,) in [0.5, 1].
@@ -434,7 +434,7 @@ def equal_mass_bins(
         The bins that are not empty, by rising confidence. Equal confidences share a bin.
 
     Raises:
-        CalibrationError: As `confidence.reliability_curve`.
+        CalibrationError: As `metrics.reliability_curve`.
     """
     _, place = np.unique(confidences, return_inverse=True)
     mass = np.bincount(place, weights=weights)
