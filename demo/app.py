@@ -21,25 +21,21 @@ import typer
 from demo import shared_html
 from demo.benchmark.reports import RESULTS, read_reports
 from demo.benchmark.tab_html import benchmark_html
-from demo.compare import events_js, faces_html, maps_html, verdict_html
-from demo.compare.handlers import WAITING, Components, Handlers, visibility
-from demo.compare.layout import wire
-from demo.compare.session import LETTERS, DisplayOptions, Session
+from demo.compare.faces_html import EXAMPLES
+from demo.compare.handlers import Handlers
+from demo.compare.layout import compare_tab
+from demo.compare.session import Session
+from demo.compare.wiring import wire
 from demo.endpoints import add_endpoints
 from demo.model_service import VerificationService
 from demo.privacy import Deletion, banner_html, hosted
 from demo.server import line
 from demo.server.hosts import Hosts, is_loopback
 from demo.server.middleware import guarded_by
-from demo.server.photo_input import PhotoInput
 from demo.server.uploads import Uploads
 from demo.theme import THEME
 from xfv_demo.errors import XfvError
-from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explainers.occlusion import PATCH_SIZES
 from xfv_demo.models.registry import locate_model
-from xfv_demo.pipeline import DEFAULT_METHODS
-from xfv_demo.plots.colours import PALETTES
 from xfv_demo.runtime.console import one_line_errors, silence_native_libraries
 
 STYLE = Path(__file__).with_name("style.css")
@@ -67,7 +63,7 @@ def build_app(
     deletion = deletion or Deletion.from_environment()
     uploads = Uploads.of_process(deletion)
     # Served from where they are, not copied.
-    gr.set_static_paths(faces_html.EXAMPLES)
+    gr.set_static_paths(EXAMPLES)
     with gr.Blocks(title="Why do these faces match?", analytics_enabled=False) as page:
         # Given as a class, it would be one more call that anybody can make. What expires is cleared aside:
         # clearing waits for what is being done for the visitor, and the server must not.
@@ -89,156 +85,14 @@ def build_app(
             delete = gr.Button("Delete now", size="sm", elem_classes="quiet")
         with gr.Tabs(elem_classes="questions"):
             with gr.Tab("Compare"):
-                agrees = gr.Checkbox(
-                    label="I may use these photos, and agree to their being handled on this server until "
-                    "they are deleted.",
-                    visible=hosted(),
-                    elem_classes="consent",
-                )
-                with gr.Row(elem_classes="inputs"):
-                    photos, found = {}, {}
-                    for letter in LETTERS:
-                        with gr.Column(elem_classes="photo", min_width=150):
-                            photos[letter] = PhotoInput(
-                                label=f"Photo {letter}",
-                                type="filepath",
-                                sources=["upload", "webcam", "clipboard"],
-                                buttons=[],
-                                height=300,
-                            )
-                            found[letter] = gr.HTML(
-                                faces_html.found_html(letter), js_on_load=events_js.PICK_FACE
-                            )
-                    with gr.Column(elem_classes="start", min_width=260):
-                        examples = gr.HTML(faces_html.examples_html(), js_on_load=events_js.PICK_EXAMPLE)
-                        with gr.Row(elem_classes="go"):
-                            compare = gr.Button("Compare", variant="primary", size="lg")
-                            stop = gr.Button("Stop", size="lg", interactive=False)
-                        progress = gr.HTML(shared_html.progress_html(), elem_classes="waiting")
-                gr.HTML(verdict_html.STALE, js_on_load=events_js.MARK_STALE, elem_classes="stale-place")
-                with gr.Row(elem_classes="verdict-row"):
-                    verdict = gr.HTML(verdict_html.result_html(verdict_html.empty_verdict_html()))
-                    scale = gr.HTML(
-                        verdict_html.result_html(verdict_html.scale_html(None)),
-                        js_on_load=events_js.MOVE_THRESHOLD,
-                    )
-                gr.HTML(maps_html.WHY)
-                with gr.Row(elem_classes="why"):
-                    with gr.Row(elem_classes="maps"):
-                        with gr.Column(elem_classes="subjects"):
-                            aligned = gr.HTML(
-                                verdict_html.result_html(faces_html.aligned_html()),
-                                js_on_load=events_js.ASK_PLACE,
-                            )
-                            answer = gr.HTML(verdict_html.result_html(maps_html.empty_answer_html()))
-                        methods = {
-                            method: gr.HTML(
-                                verdict_html.result_html(
-                                    maps_html.method_html(method, explainer.title, WAITING)
-                                ),
-                                visible=visibility(method in DEFAULT_METHODS),
-                                js_on_load=events_js.CHOOSE_VIEW,
-                            )
-                            for method, explainer in EXPLAINERS.items()
-                        }
-                    with gr.Column(elem_classes="aside"):
-                        legend = gr.HTML(maps_html.legend_html(DisplayOptions()))
-                        strength = gr.Slider(0, 100, value=100, step=5, label="Strength, %", buttons=[])
-                        shown = gr.Radio(
-                            [
-                                ("colours on the face", "published"),
-                                ("see-through", "alpha"),
-                                ("map alone", "raw"),
-                            ],
-                            value="published",
-                            label="Maps as",
-                        )
-                        gr.HTML(maps_html.how_to_read_html())
-                gr.HTML("<h2>Keep</h2>")
-                with gr.Row(elem_classes="keep"):
-                    download = gr.DownloadButton("Download .zip", interactive=False, scale=0, min_width=180)
-                    command = gr.Textbox(
-                        label="The command that repeats this",
-                        placeholder="Once two photos are compared, the command that gives the same result.",
-                        interactive=False,
-                        lines=2,
-                        buttons=["copy"],
-                        elem_classes="command",
-                    )
-                with gr.Accordion("Settings", open=False, elem_classes="settings"):
-                    with gr.Row():
-                        model = gr.Dropdown(service.models(), value=service.default.model, label="Model")
-                        calibration = gr.Dropdown(
-                            [("the model's own", "")], value="", label="Calibration (data set, method)"
-                        )
-                        precision = gr.Radio(
-                            [("float32, exact", "float32"), ("bfloat16, faster", "bfloat16")],
-                            value="float32",
-                            label="Precision",
-                        )
-                    with gr.Row():
-                        chosen = gr.CheckboxGroup(
-                            [
-                                (maps_html.method_in_words(method, explainer.title), method)
-                                for method, explainer in EXPLAINERS.items()
-                            ],
-                            value=list(DEFAULT_METHODS),
-                            label="Explain by",
-                            elem_classes="methods",
-                        )
-                    with gr.Row():
-                        palette = gr.Dropdown(
-                            [(one.name, key) for key, one in PALETTES.items()], value="piyg", label="Colours"
-                        )
-                        patch_sizes = gr.CheckboxGroup(
-                            list(PATCH_SIZES), value=list(PATCH_SIZES), label="Occlusion: patch sizes, pixels"
-                        )
-                        fill = gr.Dropdown(
-                            ["black", "grey", "mean", "noise", "blur"],
-                            value="black",
-                            label="Occlusion: hidden by",
-                        )
-                        geometry = gr.Radio(
-                            [("as published", "published"), ("edges covered too", "covered")],
-                            value="published",
-                            label="Occlusion: places",
-                        )
+                places, controls = compare_tab(service, session)
             with gr.Tab("Benchmark"):
                 gr.HTML(benchmark_html(read_reports(RESULTS)))
         gr.HTML(shared_html.FOOT, elem_classes="foot")
         timer = gr.Timer(1.0)
         press = gr.Number(0, precision=0, visible=False)
-
-        places = Components(
-            session=session,
-            photos=photos,
-            found=found,
-            progress=progress,
-            verdict=verdict,
-            scale=scale,
-            aligned=aligned,
-            methods=methods,
-            answer=answer,
-            legend=legend,
-            stop=stop,
-            download=download,
-            command=command,
-        )
         handlers = Handlers(service, places, needs_consent=hosted())
-        wire(
-            page,
-            handlers,
-            places,
-            compare=compare,
-            press=press,
-            agrees=agrees,
-            delete=delete,
-            examples=examples,
-            settings=[model, calibration, precision, chosen, patch_sizes, fill, geometry],
-            look=[shown, strength, palette],
-            status=status,
-            timer=timer,
-        )
+        wire(page, handlers, places, controls, delete=delete, press=press, status=status, timer=timer)
         add_endpoints(service)
         gr.Button(visible=False).click(
             _line_is_full, api_visibility="private", api_name="line_is_full", concurrency_limit=None

@@ -15,8 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from demo.compare.handlers import find_faces
-from demo.model_service import VerificationService
+from demo.model_service import VerificationService, find_faces
 from demo.server import line, uploads
 from demo.server.photo_input import PhotoInput, UploadedPhoto
 from xfv_demo.errors import XfvError

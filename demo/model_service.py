@@ -1,17 +1,19 @@
-"""The models behind the page: each loaded once, in the background, and shared by all visitors."""
+"""The models behind the page: loaded once, in the background, shared by all visitors; and what they find."""
 
 import threading
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from demo.server.photo_input import UploadedPhoto
 from demo.shared_html import dataset_name
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.storage import calibration_path
-from xfv_demo.errors import CalibrationError, ModelError, XfvError
+from xfv_demo.errors import CalibrationError, ModelError, XfvError, printable
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.models.loading import load_embedder
@@ -19,7 +21,11 @@ from xfv_demo.models.openvino import Precision
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE, locate_model
 from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.runtime.paths import assets_folder
+from xfv_demo.types import AlignedFace
 from xfv_demo.verification import Verifier
+
+# Of a group photo, so many of the largest faces can be picked from.
+_MOST_FACES = 12
 
 
 @dataclass(frozen=True)
@@ -184,3 +190,21 @@ class VerificationService:
             # Takes seconds at first, and a few methods alone need it: comparing need not wait for it.
             with suppress(ModelError):
                 _ = embedder.affine_head
+
+
+def find_faces(verifier: Verifier, photo: UploadedPhoto) -> tuple[AlignedFace, ...]:
+    """The faces of a photo, aligned, largest first.
+
+    Args:
+        verifier: Whose detector looks.
+        photo: The visitor's file.
+
+    Raises:
+        XfvError: The photo cannot be read, or shows no face.
+    """
+    if not Path(photo.path).is_file():
+        raise XfvError(
+            f'"{printable(photo.name)}" is no longer here, as photos are deleted after some minutes; '
+            "choose it again"
+        )
+    return verifier.find_candidates(photo.path, "best", name=photo.name)[:_MOST_FACES]

@@ -1,54 +1,39 @@
-"""What the page's controls do: photos in, words and pictures out."""
+"""What the page does with photos: looks for faces, compares and explains step by step, forgets."""
 
 import contextlib
 import functools
 import html
-import math
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from demo import shared_html
 from demo.compare import faces_html, maps_html, verdict_html
+from demo.compare.display import drawn_method
+from demo.compare.event_data import number_of
 from demo.compare.export import command_line, path_for_command, write_zip
 from demo.compare.faces_html import EXAMPLE_PAIRS, EXAMPLES
-from demo.compare.session import (
-    ComparisonRequest,
-    FoundFaces,
-    Letter,
-    Running,
-    Session,
-    Shown,
-)
-from demo.model_service import ModelConfig, VerificationService
+from demo.compare.layout import Components, visibility, waiting_html
+from demo.compare.session import ComparisonRequest, FoundFaces, Letter, Running, Session
+from demo.compare.settings import choice_of, occlusion_settings
+from demo.model_service import ModelConfig, VerificationService, find_faces
 from demo.server import uploads
 from demo.server.photo_input import UploadedPhoto
 from demo.shared_html import dataset_name
-from xfv_demo.errors import XfvError, printable
-from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explainers.occlusion import PATCH_SIZES
+from xfv_demo.errors import XfvError
 from xfv_demo.models.openvino import Precision
 from xfv_demo.pipeline import MethodResult, check_methods, in_work_order, stream_pair
 from xfv_demo.types import AlignedFace
-from xfv_demo.verification import Verifier
-
-# Those that take a fraction of a second are done first; then what shows most on the way to its end. A method
-# that is not named here comes last.
 
 # Updates of the page come at least this far apart, in seconds, unless the work has gone on by this share:
 # then the map is worth a look however fast the machine is.
 _PAUSE = 0.125
 _STRIDE = 0.08
-
-# What stands in a map's place before anything was compared.
-WAITING = "its map will stand here"
 
 _OWN_CALIBRATION = ("the model's own", "")
 
@@ -56,63 +41,9 @@ _OWN_CALIBRATION = ("the model's own", "")
 # cannot wait as long.
 _LONGEST_WAIT = 60.0
 
-# Of a group photo, so many of the largest faces can be picked from.
-_MOST_FACES = 12
-
-
-@dataclass(frozen=True)
-class Components:
-    """The components that handlers write to.
-
-    Attributes:
-        session: What is kept of the visitor.
-        photos: The two photo inputs.
-        found: By photo, the faces found.
-        progress: What is being done.
-        verdict: The decision, in words.
-        scale: The pair among the data set's distances.
-        aligned: The faces as the model sees them.
-        methods: By method, its maps.
-        answer: What the maps say of a place that was clicked on.
-        legend: What the colours mean.
-        stop: Ends the work.
-        download: The zip.
-        command: What repeats the result.
-    """
-
-    session: gr.State
-    photos: dict[Letter, gr.Image]
-    found: dict[Letter, gr.HTML]
-    progress: gr.HTML
-    verdict: gr.HTML
-    scale: gr.HTML
-    aligned: gr.HTML
-    methods: dict[str, gr.HTML]
-    answer: gr.HTML
-    legend: gr.HTML
-    stop: gr.Button
-    download: gr.DownloadButton
-    command: gr.Textbox
-
-    @property
-    def results(self) -> list[Any]:
-        """All that a comparison may write to."""
-        return [
-            self.session,
-            self.progress,
-            self.verdict,
-            self.scale,
-            self.aligned,
-            *self.methods.values(),
-            self.answer,
-            self.stop,
-            self.download,
-            self.command,
-        ]
-
 
 class Handlers:
-    """The page's events, bound to one service.
+    """The events of choosing photos, comparing them and leaving, bound to one service.
 
     Args:
         service: Where the models come from.
@@ -160,7 +91,7 @@ class Handlers:
 
         def pick(session: Session, event: gr.EventData) -> Session:
             found = session.found.get(letter)
-            index, search, click = (int(_number_of(event, name)) for name in ("index", "search", "pick"))
+            index, search, click = (int(number_of(event, name)) for name in ("index", "search", "pick"))
             # The page may still show the faces of the photo before.
             if not found or search != found.search or not 0 <= index < len(found.faces):
                 return session
@@ -183,7 +114,7 @@ class Handlers:
 
     def example(self, event: gr.EventData) -> tuple[str, str]:
         """The photos of an example pair."""
-        _, first, second = EXAMPLE_PAIRS[int(_number_of(event, "index", len(EXAMPLE_PAIRS) - 1))]
+        _, first, second = EXAMPLE_PAIRS[int(number_of(event, "index", len(EXAMPLE_PAIRS) - 1))]
         return str(EXAMPLES / first), str(EXAMPLES / second)
 
     def _find(self, session: Session, letter: Letter, photo: UploadedPhoto) -> FoundFaces:
@@ -364,7 +295,7 @@ class Handlers:
                 update[places.progress] = shared_html.progress_html(_waiting_words(result), share)
             else:
                 update[places.command] = command_line(session)
-            update[places.methods[step.method]] = self._method(session, step.method)
+            update[places.methods[step.method]] = drawn_method(session, step.method)
             yield update
             # What was asked while this step was on its way to the page need not wait for the next.
             if session.ends(running):
@@ -378,7 +309,7 @@ class Handlers:
         of_pair = functools.partial(verdict_html.result_html, asked=session.asked)
         waiting = {
             place: gr.HTML(
-                _waiting_html(method, "comes next" if method in methods[:1] else "comes later"),
+                waiting_html(method, "comes next" if method in methods[:1] else "comes later"),
                 visible=visibility(method in methods),
             )
             for method, place in places.methods.items()
@@ -424,7 +355,7 @@ class Handlers:
             self._places.progress: shared_html.progress_html(line, 1),
             self._places.stop: gr.Button(interactive=False),
             **{
-                place: _waiting_html(method, "not computed")
+                place: waiting_html(method, "not computed")
                 for method, place in self._places.methods.items()
                 if method not in session.results and method not in session.problems
             },
@@ -447,71 +378,6 @@ class Handlers:
             gr.Warning(str(error))
             return gr.DownloadButton(value=None, interactive=False)
         return gr.DownloadButton(value=path, interactive=path is not None)
-
-    # Looking ------------------------------------------------------------------------------------------------
-
-    def threshold_moved(self, session: Session, event: gr.EventData) -> tuple[Session, Any]:
-        """Decides anew at another threshold; nothing is computed again."""
-        asked = session.asked
-        run, threshold = int(_number_of(event, "run")), _number_of(event, "threshold", 2)
-        # It may have been moved on the scale of the pair before.
-        if session.verification is None or run != session.run:
-            return session, gr.skip()
-        session.threshold = threshold
-        words = verdict_html.verdict_html(session.verification, session.calibration, session.threshold)
-        return session, verdict_html.result_html(words, asked)
-
-    def methods_chosen(self, session: Session, methods: list[str]) -> dict[Any, Any]:
-        """Makes room for the methods that will be asked for, and keeps what there is of those before."""
-        shown = {*methods, *session.results, *session.problems}
-        return {
-            place: gr.HTML(visible=visibility(method in shown))
-            for method, place in self._places.methods.items()
-        }
-
-    def view_chosen(self, method: str) -> Callable[..., tuple[Session, str]]:
-        """What shows another view of a method's maps."""
-
-        def choose(session: Session, event: gr.EventData) -> tuple[Session, str]:
-            session.views[method] = str(_told(event, "view"))
-            return session, self._method(session, method)
-
-        return choose
-
-    def look_changed(self, session: Session, shown: Shown, strength: float, palette: str) -> dict[Any, Any]:
-        """Draws all maps anew."""
-        session.look = replace(session.look, shown=shown, strength=strength / 100, palette=palette)
-        return {
-            self._places.session: session,
-            self._places.legend: maps_html.legend_html(session.look),
-            self._places.command: command_line(session),
-            **{self._places.methods[method]: self._method(session, method) for method in session.results},
-        }
-
-    def place_asked(self, session: Session, event: gr.EventData) -> str:
-        """Says what the maps tell of a place that was clicked on."""
-        letter: Letter = "A" if _told(event, "side") == "A" else "B"
-        asked = session.asked
-        shown = [
-            (result.title, maps_html.chosen_view(result, session.views.get(method)))
-            for method, result in session.results.items()
-        ]
-        words = maps_html.answer_html(letter, _number_of(event, "x", 1), _number_of(event, "y", 1), shown)
-        return verdict_html.result_html(words, asked)
-
-    def _method(self, session: Session, method: str) -> str:
-        asked = session.asked
-        drawn = maps_html.method_html(
-            method,
-            EXPLAINERS[method].title,
-            "",
-            session.verification,
-            session.results.get(method),
-            session.views.get(method),
-            session.look,
-            problem=session.problems.get(method),
-        )
-        return verdict_html.result_html(drawn, asked)
 
     # Models and leaving -------------------------------------------------------------------------------------
 
@@ -559,7 +425,7 @@ class Handlers:
             places.verdict: verdict_html.result_html(verdict_html.empty_verdict_html()),
             places.scale: verdict_html.result_html(verdict_html.scale_html(session.calibration)),
             places.aligned: verdict_html.result_html(faces_html.aligned_html()),
-            **{place: _waiting_html(method, WAITING) for method, place in places.methods.items()},
+            **{place: waiting_html(method) for method, place in places.methods.items()},
             places.answer: verdict_html.result_html(maps_html.empty_answer_html()),
             places.stop: gr.Button(interactive=False),
             places.download: gr.DownloadButton(value=None, interactive=False),
@@ -578,71 +444,6 @@ class Handlers:
             self._sessions[request.session_hash] = session
 
 
-def visibility(shown: bool) -> bool | Literal["hidden"]:
-    """What Gradio is to be told of a place: hidden rather than left out, so that its script lives on."""
-    return shown or "hidden"
-
-
-def _waiting_html(method: str, waiting: str) -> str:
-    """A method's place while it has no map."""
-    return verdict_html.result_html(maps_html.method_html(method, EXPLAINERS[method].title, waiting))
-
-
-def choice_of(model: str, precision: Precision, calibration: str) -> ModelConfig:
-    """What the settings ask for.
-
-    Args:
-        model: As `load_embedder` takes it.
-        precision: What it computes in.
-        calibration: "dataset:method", or "" for the model's own.
-    """
-    dataset, _, method = calibration.rpartition(":")
-    return ModelConfig(model, precision, dataset or None, method or None)
-
-
-def occlusion_settings(patch_sizes: Sequence[int], fill: str, geometry: str) -> dict[str, Any]:
-    """The settings of occlusion that differ from x-Face's.
-
-    Args:
-        patch_sizes: In pixels.
-        fill: As for `OcclusionExplainer`.
-        geometry: As for `OcclusionExplainer`.
-
-    Raises:
-        XfvError: No patch size was chosen.
-    """
-    if not patch_sizes:
-        raise XfvError("no patch size is chosen for occlusion; tick at least one under Settings")
-    settings: dict[str, Any] = {}
-    if sorted(patch_sizes) != sorted(PATCH_SIZES):
-        settings["patch_sizes"] = sorted(patch_sizes)
-    if fill != "black":
-        settings["fill"] = fill
-    if fill == "noise":
-        settings["rng"] = np.random.default_rng(0)
-    if geometry != "published":
-        settings["geometry"] = geometry
-    return settings
-
-
-def find_faces(verifier: Verifier, photo: UploadedPhoto) -> tuple[AlignedFace, ...]:
-    """The faces of a photo, aligned, largest first.
-
-    Args:
-        verifier: Whose detector looks.
-        photo: The visitor's file.
-
-    Raises:
-        XfvError: The photo cannot be read, or shows no face.
-    """
-    if not Path(photo.path).is_file():
-        raise XfvError(
-            f'"{printable(photo.name)}" is no longer here, as photos are deleted after some minutes; '
-            "choose it again"
-        )
-    return verifier.find_candidates(photo.path, "best", name=photo.name)[:_MOST_FACES]
-
-
 def _waiting_words(step: MethodResult) -> str:
     """Such as "occlusion, 38 %, about 2 s left"."""
     line = f"{maps_html.short_name(step.title).lower()}, {100 * step.progress:.0f} %"
@@ -659,25 +460,6 @@ def _naming(letter: Letter) -> Iterator[None]:
         yield
     except XfvError as error:
         raise XfvError(f"photo {letter}: {error}") from error
-
-
-def _told(event: gr.EventData, name: str) -> Any:
-    """What the page tells with an event; programs that call by themselves may tell anything."""
-    try:
-        return getattr(event, name)
-    except (AttributeError, TypeError) as error:
-        raise gr.Error(f"this call needs event_data with {name}", print_exception=False) from error
-
-
-def _number_of(event: gr.EventData, name: str, most: float = math.inf) -> float:
-    """A number that the page tells with an event, moved into [0, most]."""
-    try:
-        number = float(_told(event, name))
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise gr.Error(f"{name} in event_data must be a number", print_exception=False)
-    return min(max(number, 0.0), most)
 
 
 def _page_error(line: str) -> gr.Error:

@@ -32,7 +32,7 @@ def result_html(piece: str, asked: ComparisonRequest | None = None) -> str:
     """A part of the result, labelled with what it is of.
 
     The page greys it while other photos, faces or settings stand above it, whenever and however late it came;
-    see `scripts.MARK_STALE`.
+    see `events_js.MARK_STALE`.
 
     Args:
         piece: The part, as HTML.

@@ -369,7 +369,7 @@ def test_methods_are_chosen_in_settings_and_weights_have_their_own_legend(page):
 
 
 def test_only_comparing_is_queued(page):
-    # Of two queued calls the page may lose the second's result; see demo/app.py.
+    # Of two queued calls the page may lose the second's result; see demo/compare/wiring.py.
     queued = []
     page.on("request", lambda sent: queued.append(sent.url) if "/queue/join" in sent.url else None)
     choose(page, EXAMPLES / "obama.jpg", EXAMPLES / "biden.jpg")

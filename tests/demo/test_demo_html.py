@@ -19,10 +19,13 @@ import gradio as gr
 
 from demo import shared_html
 from demo.compare import faces_html, maps_html, verdict_html
+from demo.compare.display import Display
 from demo.compare.export import command_line, write_zip
-from demo.compare.handlers import Components, Handlers, choice_of, find_faces, occlusion_settings
+from demo.compare.handlers import Handlers
+from demo.compare.layout import Components
 from demo.compare.session import ComparisonRequest, DisplayOptions, FoundFaces, Session
-from demo.model_service import ModelConfig, VerificationService
+from demo.compare.settings import choice_of, occlusion_settings
+from demo.model_service import ModelConfig, VerificationService, find_faces
 from demo.privacy import Deletion, banner_html
 from demo.server.photo_input import UploadedPhoto
 from xfv_demo import EXPLAINERS, Verifier, XfvError
@@ -554,8 +557,8 @@ def test_a_method_that_a_model_lacks_something_for_does_not_keep_the_others(
     assert "--methods xssab " in page[places.command]
 
     # The reasons stay, whatever is done next.
-    assert places.methods["grid"] not in handlers.look_changed(session, "alpha", 100, "piyg")
-    chosen = handlers.methods_chosen(session, ["occlusion"])
+    assert places.methods["grid"] not in Display(places).look_changed(session, "alpha", 100, "piyg")
+    chosen = Display(places).methods_chosen(session, ["occlusion"])
     assert [method for method in EXPLAINERS if chosen[places.methods[method]].visible is True] == [
         "occlusion", "xssab", "grid", "xcos",
     ]  # fmt: skip

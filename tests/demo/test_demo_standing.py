@@ -17,7 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from demo.app import build_app
 from demo.compare import events_js, maps_html, verdict_html
 from demo.compare import handlers as handlers_module
-from demo.compare.handlers import Components, Handlers
+from demo.compare.display import Display
+from demo.compare.handlers import Handlers
+from demo.compare.layout import Components
 from demo.compare.session import Session
 from demo.model_service import ModelConfig, VerificationService
 from demo.server.photo_input import UploadedPhoto
@@ -231,7 +233,7 @@ def test_an_error_in_a_new_photo_leaves_the_old_verdict_labelled_as_the_old(sess
     with pytest.raises(gr.Error, match=r"photo B: .*not an image"):
         next(failing)
     assert 'data-of="1"' in shown[PLACES.verdict]
-    assert 'data-of="1"' in handlers.view_chosen("occlusion")(session, SimpleNamespace(view="all"))[1]
+    assert 'data-of="1"' in Display(PLACES).view_chosen("occlusion")(session, SimpleNamespace(view="all"))[1]
 
 
 def test_what_ended_says_nothing_of_its_errors(session, handlers):
@@ -262,10 +264,10 @@ def test_no_zip_of_the_last_pair_comes_while_the_next_is_compared(session, handl
 def test_a_threshold_is_moved_for_the_pair_on_whose_scale_it_was(session, handlers):
     list(compare(handlers, session, photo("one.jpg"), photo("two.jpg"), 1))
     event = SimpleNamespace(threshold="0.7", run=str(session.run))
-    assert "<i>" in handlers.threshold_moved(session, event)[1]
+    assert "<i>" in Display(PLACES).threshold_moved(session, event)[1]
     handlers.changed(session, 2)
     list(compare(handlers, session, photo("one.jpg"), photo("three.jpg"), 2))
-    assert handlers.threshold_moved(session, event) == (session, gr.skip())
+    assert Display(PLACES).threshold_moved(session, event) == (session, gr.skip())
     assert session.threshold is None
 
 
@@ -454,7 +456,7 @@ class AnyOrder(RuleBasedStateMachine):
         if run := re.search(r'data-run="([1-9]\d*)"', self.shown.get(self.places.scale, "")):
             event = SimpleNamespace(threshold="0.7", run=run[1])
             self.ask(
-                lambda: self.handlers.threshold_moved(self.session, event),
+                lambda: Display(PLACES).threshold_moved(self.session, event),
                 lambda answer: self.show({self.places.verdict: answer[1]}),
             )
 
@@ -462,7 +464,7 @@ class AnyOrder(RuleBasedStateMachine):
     def choose_view(self):
         event, place = SimpleNamespace(view="all"), self.places.methods["occlusion"]
         self.ask(
-            lambda: self.handlers.view_chosen("occlusion")(self.session, event),
+            lambda: Display(PLACES).view_chosen("occlusion")(self.session, event),
             lambda answer: self.show({place: answer[1]}),
         )
 

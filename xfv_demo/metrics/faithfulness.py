@@ -210,7 +210,7 @@ def deletion_variants(
         rng: Breaks ties in the map.
 
     Returns:
-        Twice (S, 112, 112, 3) for `SHARES`: deletion, from the face to black; insertion, from black to it.
+        Twice (S, 112, 112, 3) for `DELETION_SHARES`: deletion, face to black; insertion, black to face.
     """
     order = pixel_order(saliency, highest_first=accepted, rng=rng)
     black = np.zeros_like(face)
@@ -264,7 +264,7 @@ def replacement_variants(
         rng: Breaks ties in the map.
 
     Returns:
-        (S, 112, 112, 3) for `SHARES`; the first is the patched face itself.
+        (S, 112, 112, 3) for `REPLACEMENT_SHARES`; the first is the patched face itself.
     """
     return exchanged(
         patched, original, pixel_order(saliency, highest_first=accepted, rng=rng), REPLACEMENT_SHARES
@@ -310,7 +310,7 @@ def error_curves(similarities: ArrayLike, genuine: Booleans, similarity_threshol
     """FMR and FNMR as pixels are put back, at an unchanged threshold.
 
     Args:
-        similarities: As for `pair_errors`; S is that of `SHARES`.
+        similarities: As for `pair_errors`; S is that of `REPLACEMENT_SHARES`.
         genuine: (P,) bool; both kinds are there.
         similarity_threshold: As for `pair_errors`.
 

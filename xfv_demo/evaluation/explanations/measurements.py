@@ -39,7 +39,7 @@ class Measurement:
         deleted: (21,) of the pair without patches as pixels go.
         inserted: (21,) of it as pixels come.
         found: (1,) how well the patched face's map tells the patches' pixels from the others, as
-            `replacement.localisation_auc` says.
+            `faithfulness.localisation_auc` says.
         patched_map: (28, 28) the patched face's map, averaged over blocks of 4 x 4 pixels.
         clean_map: (28, 28) the same without patches.
     """

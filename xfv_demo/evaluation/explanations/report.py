@@ -28,7 +28,7 @@ class Areas:
         replacement: The mean of the two.
         deletion: Area under the accuracy curve of deletion; lower is better.
         insertion: Area under that of insertion; higher is better.
-        found: Localisation AUC, `replacement.localisation_auc`; higher is better.
+        found: Localisation AUC, `faithfulness.localisation_auc`; higher is better.
     """
 
     pairs: PairCounts
