@@ -221,7 +221,7 @@ def accuracy_curve(similarities: ArrayLike, genuine: Booleans, similarity_thresh
     """Verification accuracy as pixels go or come; both kinds of pairs weigh alike.
 
     Args:
-        similarities: (P, S) cosine similarities for `SHARES`.
+        similarities: (P, S) cosine similarities for `DELETION_SHARES`.
         genuine: (P,) bool; both kinds are there.
         similarity_threshold: T; see `metrics.decision.is_same_by_similarity`.
 

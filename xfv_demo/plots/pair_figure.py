@@ -96,7 +96,7 @@ def pair_figure(
         methods: At least one.
         palette: A key of `PALETTES`, for all maps but weights.
         blend: How maps lie over the faces, as for `map_on_photo`.
-        sentence: More words for the foot, such as `regions.summary` gives; broken into lines.
+        sentence: More words for the foot, such as `region_words.summary` gives; broken into lines.
 
     Returns:
         The figure, 1095 pixels wide for two to four methods at its own 150 dots per inch; `figure_png` writes
