@@ -1316,7 +1316,7 @@ def hostile_pickles(ran):
         "in a tuple that is dropped": b"\x80\x02" + global_("os", "system") + b"(" + text(command) + b"tR0"
         b"](C\x01aC\x01be" + genuine,
         "STACK_GLOBAL": b"\x80\x04" + text("os") + text("system") + b"\x93" + text(command) + b"\x85R.",
-        "dotted STACK_GLOBAL": b"\x80\x04" + text("xfv_demo.datasets.pairs") + text("os.system")
+        "dotted STACK_GLOBAL": b"\x80\x04" + text("xfv_demo.datasets.sources") + text("os.system")
         + b"\x93" + text(command) + b"\x85R.",
         "INST": b"(" + b"S" + repr(command).encode() + b"\nios\nsystem\n.",
         "OBJ": b"\x80\x02(" + global_("subprocess", "Popen") + b"]" + text("touch") + b"a"
@@ -1365,7 +1365,7 @@ def hostile_pickles(ran):
         "a name that is no text": b"\x80\x04K\x01K\x02\x93.",
         "a name of two lines": b"\x80\x04" + text("os\nx") + text("system\r\u2028") + b"\x93.",
         "relative import": global_("..os", "system") + b".",
-        "private parts": global_("xfv_demo.datasets.pairs", "_Global") + b".",
+        "private parts": global_("xfv_demo.datasets.insightface_bin", "PairListReader") + b".",
     }  # fmt: skip
     return live, attempts
 

@@ -185,7 +185,7 @@ class TestEvaluate:
 
     def test_no_tensorflow_is_imported(self, run_python, scores, tmp_path):
         program = (
-            "import sys\nfrom xfv_demo.cli import app\n"
+            "import sys\nfrom xfv_demo.cli.app import app\n"
             f"app(['evaluate', 'pairs', '--distances', {str(scores)!r}], standalone_mode=False)\n"
             "print(*(name for name in ('tensorflow', 'keras', 'openvino', 'mtcnn') if name in sys.modules))"
         )

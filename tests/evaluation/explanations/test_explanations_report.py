@@ -109,7 +109,8 @@ class TestContenders:
         assert set(maps) == {one.key for one in chosen}
         for method, settings in (("xssab", {"threshold": THRESHOLD}), ("grid", {}), ("xcos", {})):
             explanation = EXPLAINERS[method](embedder, **settings).explain(probe, reference)
-            np.testing.assert_allclose(maps[method], explanation.probe_map, atol=1e-6)
+            # One photo is differentiated there, two are here: 1.8e-6 apart on some processors.
+            np.testing.assert_allclose(maps[method], explanation.probe_map, atol=1e-5)
         # Smoothing takes the speckle and leaves the sum.
         assert maps["xssab-smooth"].std() < maps["xssab"].std() / 2
         assert not makers.refused
