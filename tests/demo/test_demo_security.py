@@ -133,16 +133,17 @@ class StandIn:
     def status(self, choice=None):
         return Status("ready", "Model: stand-in")
 
-    def find_face(self, path, name):
+    def find_candidates(self, path, which, name):
         self.go_on.wait(30)
         photo = read_photo(path, name)
         face = Face(
             np.zeros(4, np.float32), np.array([[38, 51], [73, 51], [56, 71], [41, 92], [70, 92]]), 1.0
         )
         aligned = np.resize(photo, (112, 112, 3)).astype(np.float32) / 255
-        return AlignedFace(name, aligned, face, (face,), photo.shape[:2])
+        return (AlignedFace(name, aligned, face, (face,), photo.shape[:2]),)
 
-    def compare(self, probe, reference):
+    def compare_most_alike(self, probes, references):
+        (probe,), (reference,) = probes, references
         return Verification("stand-in", None, None, 0.0, 0.5, True, None, probe, reference)
 
 
