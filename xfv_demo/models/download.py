@@ -50,9 +50,9 @@ def retrieve(model: FetchableModel, work: Path, progress: bool, timeout: tuple[f
 
     pooch.get_logger().setLevel("WARNING")  # it tells on standard error whatever it does
     # pooch sets the total, and takes no bar that is false: without one, it is as true as what it goes over.
-    with tqdm(
-        iter(()), desc=f"fetching {model.name}", unit="B", unit_scale=True, disable=not progress
-    ) as bar:
+    # With a delay, nothing is shown before something has come.
+    shown: dict[str, Any] = {"unit": "B", "unit_scale": True, "delay": 1e-6, "mininterval": 0}
+    with tqdm(iter(()), desc=f"fetching {model.name}", disable=not progress, **shown) as bar:
         download = pooch.HTTPDownloader(
             progressbar=bar,
             chunk_size=CHUNK_BYTES,
