@@ -1,5 +1,6 @@
 """What several test modules share: the bundled model, the example photos, the detector."""
 
+import contextlib
 import ipaddress
 import multiprocessing.process
 import os
@@ -7,8 +8,10 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -68,10 +71,19 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+def _turn(item):
+    """Held by one test at a time: those that take all cores, and those that are in time on free ones alone."""
+    takes_cores = any(map(item.get_closest_marker, ("browser", "lfw"))) or "run_python" in item.fixturenames
+    run = getattr(item.config, "workerinput", {}).get("testrunuid")
+    if not takes_cores or run is None:
+        return contextlib.nullcontext()
+    return filelock.FileLock(Path(tempfile.gettempdir(), f"xfv-tests-{run}.lock"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Fails a quick test that loads a network, starts a process or reaches beyond this machine."""
-    with pytest.MonkeyPatch.context() as patch:
+    with _turn(item), pytest.MonkeyPatch.context() as patch:
         if not item.get_closest_marker("slow"):
             for name in HEAVY_MODULES:
                 # Halts an import even where a slow test has made it before.
