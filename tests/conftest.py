@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items):
 
 
 def _turn(item):
-    """Held by one test at a time: those that take all cores, and those that are in time on free ones alone."""
+    """Held by one test at a time: those that take all cores, and those that are late without free ones."""
     takes_cores = any(map(item.get_closest_marker, ("browser", "lfw"))) or "run_python" in item.fixturenames
     run = getattr(item.config, "workerinput", {}).get("testrunuid")
     if not takes_cores or run is None:

@@ -175,6 +175,7 @@ class TestMaps:
             np.testing.assert_allclose(maps[f"xssab_combined_{side}"], speaks_for + against, atol=1e-7)
 
 
+@pytest.mark.slow
 class TestFiles:
     def test_one_picture_a_method_and_one_of_all(self, files):
         pictures = {"figure.png", "occlusion.png", "xssab.png"}

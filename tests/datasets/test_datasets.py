@@ -1555,6 +1555,7 @@ for file in sorted(Path(sys.argv[1]).glob("*.bin")):
     def test_more_instructions_than_images(self, tmp_path):
         assert "more instructions" in self.refused(tmp_path, b"\x80\x02" + b"]" * 1_500_000 + b".")
 
+    @pytest.mark.slow
     def test_deep_nesting(self, tmp_path):
         assert "no lists" in self.refused(tmp_path, b"\x80\x02]" + b"\x85" * 200_000 + b".")
         nested = b"]" + b"\x85" * 100_000

@@ -401,6 +401,7 @@ SENTENCE = (
 )
 
 
+@pytest.mark.slow
 class TestPairFigure:
     @pytest.mark.parametrize("methods", [1, 5])
     @pytest.mark.parametrize("kind", WEIRD)

@@ -137,6 +137,7 @@ class TestEveryFigure:
         assert f"{report.pairs.genuine:,} genuine and {report.pairs.impostor:,} impostor pairs" in heading
 
 
+@pytest.mark.slow
 class TestDet:
     def test_axes_are_named(self, drawn):
         (axes,) = drawn(det_figure, "lfw").axes
@@ -367,6 +368,7 @@ class TestComparison:
         assert set(CALIBRATOR_STYLES) == set(CALIBRATORS)
 
 
+@pytest.mark.slow
 class TestSaving:
     @pytest.mark.parametrize("kind", ["lfw", "tiny", "tiny and apart"])
     def test_files_open(self, reports, kind, tmp_path):
