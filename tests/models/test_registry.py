@@ -706,8 +706,6 @@ def test_a_folder_that_does_not_exist(given):
         ("model.zip", "unpack it"),
         ("model.h5", "model.export"),
         ("model.keras", "model.export"),
-        ("model.tflite", "converted from"),
-        ("model.onnx", "give the folder"),
         ("saved_model.pb", "give the folder it is in"),
     ],
 )

@@ -17,6 +17,7 @@ from xfv_demo.errors import ModelError
 from xfv_demo.models.base import INPUT_SHAPE
 from xfv_demo.models.input_format import InputFormat, NetworkSignature
 from xfv_demo.models.openvino import import_openvino, reason_of
+from xfv_demo.runtime.processes import check_process
 
 Layout = Literal["NHWC", "NCHW"]
 
@@ -134,6 +135,7 @@ def fold_constants(model: Any) -> None:
 
 def _read(path: Path, kind: str) -> Any:
     """OpenVINO's model, as the file has it."""
+    check_process()
     openvino = import_openvino()
     core = openvino.Core()
     if kind == "ONNX":
