@@ -1,10 +1,12 @@
 """From two photos to a verdict: faces, alignment, embeddings, distance, decision."""
 
 import contextlib
+import io
 import shlex
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -12,16 +14,18 @@ from numpy.typing import NDArray
 
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.storage import load_calibration
-from xfv_demo.errors import NoCalibrationError
+from xfv_demo.errors import NoCalibrationError, XfvError
 from xfv_demo.faces.candidates import WhichFace, find_candidates
 from xfv_demo.faces.detection import Detector, MtcnnDetector
 from xfv_demo.faces.images import PhotoSource, photo_name
-from xfv_demo.faces.quality import Caution, cautions, pictures_of_nobody
+from xfv_demo.faces.quality import NOBODY_REVISION, Caution, cautions, pictures_of_nobody
 from xfv_demo.metrics.decision import check_threshold, is_same
 from xfv_demo.models.base import Embedder
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE
 from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.models.similarity import cosine_distance, directed_embeddings, unit_embeddings
+from xfv_demo.runtime.files import write_whole
+from xfv_demo.runtime.paths import cache_folder
 from xfv_demo.types import AlignedFace, Verification
 
 # Stands in where there is no calibration: the best threshold of the bundled mobilefacenet on LFW View 2.
@@ -354,12 +358,31 @@ def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
     with contextlib.suppress(TypeError):  # An embedder that no dictionary can hold is asked each time.
         if (known := _centres.get(embedder)) is not None:
             return known
-    pictures = pictures_of_nobody()
-    mean = unit_embeddings(embedder.embed(pictures), len(pictures)).mean(axis=0)
-    centre = np.asarray(mean / max(np.linalg.norm(mean), np.finfo(np.float64).tiny))
+    fingerprint = getattr(embedder, "fingerprint", None)
+    # Kept by model: making the pictures and embedding them takes a tenth of a second, at each start.
+    file = fingerprint and cache_folder() / "nobody" / f"{fingerprint}-{NOBODY_REVISION}.npy"
+    centre = _read_centre(file) if file else None
+    if centre is None:
+        pictures = pictures_of_nobody()
+        mean = unit_embeddings(embedder.embed(pictures), len(pictures)).mean(axis=0)
+        centre = np.asarray(mean / max(np.linalg.norm(mean), np.finfo(np.float64).tiny))
+        if file:
+            content = io.BytesIO()
+            np.save(content, centre)
+            with contextlib.suppress(XfvError):  # Where nothing can be kept, it is made at each start.
+                write_whole(file, content.getvalue())
     with contextlib.suppress(TypeError):
         _centres[embedder] = centre
     return centre
+
+
+def _read_centre(file: Path) -> NDArray[np.float64] | None:
+    """What was kept of a model; None where nothing was, or where it cannot be read."""
+    try:
+        centre: NDArray[np.float64] = np.lib.format.read_array(io.BytesIO(file.read_bytes()))
+    except (OSError, ValueError):
+        return None
+    return centre if centre.ndim == 1 and centre.dtype == np.float64 else None
 
 
 def _of_other_weights(model: str, calibration: Calibration) -> str:
