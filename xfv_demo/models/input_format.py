@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from xfv_demo.errors import ModelError, XfvError, printable
+from xfv_demo.errors import ModelError, UnknownFormatError, XfvError, printable
 from xfv_demo.runtime.files import json_text, write_whole
 from xfv_demo.runtime.paths import cache_folder
 
@@ -205,7 +205,8 @@ def find_input_format(
         The format, and how it is known.
 
     Raises:
-        ModelError: It cannot be known, or what was kept is broken.
+        UnknownFormatError: It cannot be known.
+        ModelError: What was kept is broken.
         XfvError: What was given cannot be kept.
     """
     listed = KNOWN_FILES.get(sha256)
@@ -220,7 +221,7 @@ def find_input_format(
             or _by_signature(path, signature)
         )
         if known is None:
-            raise ModelError(_unknown(path, input_range, channels))
+            raise UnknownFormatError(_unknown(path, input_range, channels))
         if not (input_range or channels):
             return replace(known, name=name)
         half = known.input_format
