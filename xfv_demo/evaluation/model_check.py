@@ -1,11 +1,12 @@
 """Whether a model tells people apart on the example photos, and on which pixels it does that best.
 
 A network that gets pixels of another range, or blue in red's place, gives embeddings all the same. Ten pairs
-of photos are no measure of accuracy, but they show a wrong range at once, and often a wrong order of channels.
+of photos are no measure of accuracy, but they show most wrong ranges, and often a wrong order of channels.
 """
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,6 @@ from xfv_demo.errors import ModelError, UnknownFormatError
 from xfv_demo.faces.alignment import align
 from xfv_demo.faces.detection import Detector, MtcnnDetector
 from xfv_demo.faces.images import read_photo
-from xfv_demo.models.base import Embedder
 from xfv_demo.models.input_format import (
     INPUT_FORMATS,
     Channels,
@@ -42,12 +42,13 @@ _PEOPLE: Mapping[str, str] = MappingProxyType(
 )
 
 # In cosine distance, between the furthest genuine and the nearest impostor pair. Measured on SFace, MobileFaceNet
-# and a ResNet of 512 numbers: 0.39 to 0.73 on the pixels that they were trained on, at most 0.01 on 255 times
-# larger or smaller ones.
+# and a network of unknown origin with 512 numbers: 0.37 to 0.73 where people come apart, else 0.01 at most.
 _CLEAR_GAP = 0.1
-# Measured likewise: SFace loses 0.02 by blue in red's place, MobileFaceNet 0.03 by 0..1 in place of -1..1 (it
-# sees less contrast), and neither is the better for it; what else is wrong costs 0.09 and more.
+# Measured likewise, how much smaller the gap is in a wrong format: SFace with blue in red's place 0.02, and
+# MobileFaceNet with 0..1 in place of -1..1 (the same at half the contrast) 0.03; all others 0.09 and more.
 _ALIKE = 0.05
+
+Embed = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class FormatFit:
 
     @property
     def gap(self) -> float:
-        """By how much two people are further apart than one person, in cosine distance; below 0: they are not."""
+        """How much further apart two people are than one person, at least; below 0 where they need not be."""
         return self.smallest_impostor - self.largest_genuine
 
     @property
@@ -104,6 +105,7 @@ class ModelCheck:
         is_affine: Whether what follows the grid is affine.
         has_gradients: Whether gradient methods can run on it.
         fit: How it does in the format that is known.
+        is_kept: Whether that format was given, and is kept for the file.
         fits: How it does in all formats, the best first; empty where the known one needs no second look.
     """
 
@@ -118,6 +120,7 @@ class ModelCheck:
     is_affine: bool
     has_gradients: bool
     fit: FormatFit | None
+    is_kept: bool
     fits: tuple[FormatFit, ...]
 
     @property
@@ -152,8 +155,66 @@ class ModelCheck:
             "fit": self.fit and _plain_fit(self.fit),
             "fits": [_plain_fit(fit) for fit in self.fits],
             "best": [_plain_format(fit.input_format) for fit in self.best],
+            "kept": self.is_kept,
             "is_well": self.is_well,
         }
+
+
+def check_model(
+    model: str | os.PathLike[str],
+    input_range: InputRange | None = None,
+    channels: Channels | None = None,
+    *,
+    detector: Detector | None = None,
+) -> ModelCheck:
+    """Reads a model's file, and measures it on the example photos.
+
+    All input formats are tried, but for a known file or a SavedModel that lets people come apart. A format that
+    is given is kept for the file where it does so, and not where it does not.
+
+    Args:
+        model: As `load_embedder` takes it.
+        input_range: As there.
+        channels: As there.
+        detector: What finds the faces; this package's own where None.
+
+    Returns:
+        What was understood and measured.
+
+    Raises:
+        ModelError: It is no model of aligned faces; the message says what was found.
+    """
+    located = locate_model(model)
+    found, embedder = _load(located, input_range, channels)
+    file = embedder.network_file
+    faces = example_faces(detector)
+
+    def make(input_format: InputFormat) -> Embed:
+        # What is asked for itself is measured as it will run, by TensorFlow too.
+        if input_format == embedder.input_format:
+            return embedder.embed
+        return OpenVinoNetwork(file.for_faces(input_format))
+
+    fit = measure_fit(embedder.embed, embedder.input_format, faces) if found else None
+    is_kept = bool(found and fit and fit.comes_apart and found.source == "options")
+    if is_kept:
+        keep_input_format(located.path, file_sha256(located.path), embedder.input_format)
+    is_settled = found and fit and fit.comes_apart and found.source in ("known file", "SavedModel")
+    return ModelCheck(
+        name=embedder.name,
+        kind=file.kind,
+        signature=file.signature,
+        layout=file.layout,
+        batch=file.batch,
+        found=found,
+        engine=embedder.engine,
+        grid_shape=_unless_lacking(lambda: embedder.grid_shape),
+        is_affine=_unless_lacking(lambda: embedder.affine_head) is not None,
+        has_gradients=located.path.is_dir(),
+        fit=fit,
+        is_kept=is_kept,
+        fits=() if is_settled else rank_formats(make, faces),
+    )
 
 
 def example_faces(detector: Detector | None = None) -> ExampleFaces:
@@ -171,11 +232,11 @@ def example_faces(detector: Detector | None = None) -> ExampleFaces:
     return ExampleFaces(np.stack(faces), tuple(_PEOPLE.values()))
 
 
-def measure_fit(embedder: Embedder, input_format: InputFormat, faces: ExampleFaces) -> FormatFit:
+def measure_fit(embed: Embed, input_format: InputFormat, faces: ExampleFaces) -> FormatFit:
     """Measures how far apart a model sees the people on some faces.
 
     Args:
-        embedder: The model, which feeds its network by that format.
+        embed: From (N, 112, 112, 3) images to (N, D) embeddings of any length, in that format.
         input_format: What to call it.
         faces: Of two people at least, and two of one of them.
 
@@ -185,7 +246,7 @@ def measure_fit(embedder: Embedder, input_format: InputFormat, faces: ExampleFac
     Raises:
         ModelError: The embeddings are no finite numbers, or one is 0.
     """
-    embeddings = directed_embeddings(embedder.embed(faces.images), len(faces.images))
+    embeddings = directed_embeddings(embed(faces.images), len(faces.images))
     distances: dict[bool, list[float]] = {True: [], False: []}
     for i, j in itertools.combinations(range(len(embeddings)), 2):
         is_genuine = faces.people[i] == faces.people[j]
@@ -193,27 +254,20 @@ def measure_fit(embedder: Embedder, input_format: InputFormat, faces: ExampleFac
     return FormatFit(input_format, max(distances[True]), min(distances[False]))
 
 
-def rank_formats(
-    make: Callable[[InputFormat], Embedder],
-    faces: ExampleFaces,
-    formats: Sequence[InputFormat] = INPUT_FORMATS,
-) -> tuple[FormatFit, ...]:
-    """Measures how a model does in several formats.
+def rank_formats(make: Callable[[InputFormat], Embed], faces: ExampleFaces) -> tuple[FormatFit, ...]:
+    """Measures how a model does in each of the formats.
 
     Args:
-        make: Makes the embedder that feeds the network by a format.
+        make: Makes what embeds in a format.
         faces: As for `measure_fit`.
-        formats: Which to try.
 
     Returns:
         The best first; without those in which the model gives no finite numbers.
     """
     fits = []
-    for input_format in formats:
-        try:
+    for input_format in INPUT_FORMATS:
+        with suppress(ModelError):
             fits.append(measure_fit(make(input_format), input_format, faces))
-        except ModelError:
-            continue
     return tuple(sorted(fits, key=lambda fit: -fit.gap))
 
 
