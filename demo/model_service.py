@@ -16,10 +16,10 @@ from xfv_demo.calibration.storage import calibration_path
 from xfv_demo.errors import CalibrationError, ModelError, XfvError, printable
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.faces.detection import MtcnnDetector
+from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.loading import load_embedder
 from xfv_demo.models.openvino import Precision
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE, locate_model
-from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.runtime.paths import assets_folder
 from xfv_demo.types import AlignedFace
 from xfv_demo.verification import Verifier
@@ -65,7 +65,7 @@ class VerificationService:
         self.default = ModelConfig(model, dataset=calibration)
         # One for all models: faces do not depend on them.
         self._detector = MtcnnDetector()
-        self._loading: dict[tuple[str, Precision], Future[SavedModelEmbedder]] = {}
+        self._loading: dict[tuple[str, Precision], Future[CompiledEmbedder]] = {}
         self._lock = threading.Lock()
         # One after the other: two models that load at once take longer than one after the other.
         self._turn = threading.Lock()
@@ -154,11 +154,11 @@ class VerificationService:
                         found[calibration.dataset, calibration.method] = None
         return list(found)
 
-    def _embedder(self, choice: ModelConfig) -> SavedModelEmbedder | None:
+    def _embedder(self, choice: ModelConfig) -> CompiledEmbedder | None:
         future = self._future(choice)
         return future.result() if future.done() and not future.exception() else None
 
-    def _future(self, choice: ModelConfig) -> "Future[SavedModelEmbedder]":
+    def _future(self, choice: ModelConfig) -> "Future[CompiledEmbedder]":
         key = choice.model, choice.precision
         with self._lock:
             future = self._loading.get(key)
@@ -170,7 +170,7 @@ class VerificationService:
                 ).start()
         return future
 
-    def _load(self, choice: ModelConfig, future: "Future[SavedModelEmbedder]") -> None:
+    def _load(self, choice: ModelConfig, future: "Future[CompiledEmbedder]") -> None:
         try:
             with self._turn:
                 embedder = load_embedder(choice.model, precision=choice.precision)

@@ -279,8 +279,9 @@ def evaluate_patch_lfw(
     # Before the data: what is wrong with the model should not cost the wait for the faces.
     from xfv_demo.calibration.storage import load_calibration
     from xfv_demo.models.loading import load_embedder
+    from xfv_demo.models.savedmodel import as_savedmodel
 
-    embedder = load_embedder(model, progress=True)
+    embedder = as_savedmodel(load_embedder(model, progress=True), "comparing explanations")
     similarity_threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
     made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, aligned=aligned)
     if save:
