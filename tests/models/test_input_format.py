@@ -128,7 +128,8 @@ class TestWhereItComesFrom:
     def test_known_file(self, file, sha256):
         known = KNOWN_FILES[sha256]
         found = find_input_format(file, sha256, INSIGHTFACE)
-        assert found == FoundFormat(known.input_format, "known file", known.name)
+        assert found == FoundFormat(known.input_format, "known file", known.name, known=known.input_format)
+        assert found.notice is None
         assert re.fullmatch("[0-9a-f]{64}", sha256)
 
     @given(formats, hashes, st.booleans())
@@ -171,7 +172,12 @@ class TestWhereItComesFrom:
         sha256, known = next(iter(KNOWN_FILES.items()))
         assert find_input_format(file, sha256, NAMELESS, "0..1", "bgr").name == known.name
         assert find_input_format(file, sha256, NAMELESS).source == "cache"
-        assert find_input_format(file, sha256, NAMELESS).name == known.name
+        found = find_input_format(file, sha256, NAMELESS)
+        assert found.name == known.name
+        assert found.notice == (
+            "sface takes RGB, 0..255, but this file of it gets BGR, 0..1, as given before; check-model tells "
+            "which fits"
+        )
 
 
 class TestBrokenFiles:

@@ -17,21 +17,15 @@ if TYPE_CHECKING:
     from xfv_demo.models.input_format import InputFormat
 
 _LAYOUTS = {"NCHW": "channels first", "NHWC": "channels last"}
-_SOURCES = {
-    "options": "as given",
-    "model.json": "from model.json beside it",
-    "cache": "as given before",
-    "known file": "this file is a known one",
-    "signature": "a guess from the names of its input and output",
-    "SavedModel": "as all SavedModels have to",
-}
 
 
 @app.command()
 def check_model(
     model: Annotated[
         str,
-        typer.Argument(metavar="PATH", help="An .onnx, .tflite or frozen .pb file, a SavedModel folder, or a name."),
+        typer.Argument(
+            metavar="PATH", help="An .onnx, .tflite or frozen .pb file, a SavedModel folder, or a name."
+        ),
     ],
     input_range: InputRangeOption = None,
     channels: ChannelsOption = None,
@@ -57,18 +51,22 @@ def check_model(
 
 
 def _understood(check: "ModelCheck") -> str:
+    from xfv_demo.models.input_format import SOURCES_IN_WORDS
+
     signature = check.signature
     shape = ", ".join("N" if side is None else str(side) for side in signature.input_shape)
     batch = "any number of images" if check.batch is None else f"{check.batch} images"
     pixels = "not known"
-    if check.found:
-        pixels = f"{check.found.input_format}, {_SOURCES[check.found.source]}"
+    if check.input_format and check.format_source:
+        pixels = f"{check.input_format}, {SOURCES_IN_WORDS[check.format_source]}"
     grid = "none"
     if check.grid_shape:
         height, width, depth = check.grid_shape
         after = "affine" if check.is_affine else "not affine"
         grid = f"{height} x {width}, {depth} channels; what follows is {after}"
-    gradients = "yes" if check.has_gradients else "no, they take a SavedModel: occlusion and corrrise need none"
+    gradients = (
+        "yes" if check.has_gradients else "no, they take a SavedModel: occlusion and corrrise need none"
+    )
     return "\n".join(
         (
             f"{check.name}: {check.kind}",
@@ -87,19 +85,21 @@ def _formats_table(check: "ModelCheck") -> "Table":
     from rich.table import Table
 
     table = Table(
-        title="Cosine distances on the example photos, by the pixels that the model gets",
+        title="Cosine distances between the example photos",
         box=box.SIMPLE,
         pad_edge=False,
     )
     for column in ("pixels", "one person,\nat most", "two people,\nat least", "apart by", "fits"):
         table.add_column(column, justify="left" if column in ("pixels", "fits") else "right")
+    words = {fit: "worse" if fit.comes_apart else "no" for fit in check.fits}
+    words |= dict.fromkeys(check.best, "as well") | dict.fromkeys(check.best[:1], "best")
     for fit in check.fits:
         table.add_row(
             str(fit.input_format),
             f"{fit.largest_genuine:.3f}",
             f"{fit.smallest_impostor:.3f}",
             f"{fit.gap:.3f}",
-            "yes" if fit in check.best else "worse" if fit.comes_apart else "no",
+            words[fit],
         )
     return table
 
@@ -107,43 +107,45 @@ def _formats_table(check: "ModelCheck") -> "Table":
 def _verdict(check: "ModelCheck", model: str) -> str:
     """What the distances mean, and what to do."""
     lines = []
-    if check.found and check.fit:
-        fit = check.fit
-        apart = "come apart" if fit.comes_apart else "do not come apart"
+    if check.fit:
+        apart = "come apart" if check.fit.comes_apart else "do not come apart"
         lines.append(
-            f"By {fit.input_format}, the people on the example photos {apart}: one person at most "
-            f"{fit.largest_genuine:.3f}, two people at least {fit.smallest_impostor:.3f}."
+            f"By {check.fit.input_format}, the people on the example photos {apart}: one person at most "
+            f"{check.fit.largest_genuine:.3f}, two people at least {check.fit.smallest_impostor:.3f}."
         )
+    if check.known_format not in (None, check.input_format):
+        lines.append(f"This file is a known one, and takes {check.known_format}.")
     best = [fit.input_format for fit in check.best]
-    if check.is_kept:
-        lines.append("This is kept for the file; it need not be given again.")
-    if check.fits and not best:
-        lines.append(
-            "They do so in no format: the model may want faces cropped or scaled in another way, or be made for "
-            "something else."
-        )
-    elif check.fits and check.is_well:
-        lines += _also([one for one in best if check.fit and one != check.fit.input_format])
+    if check.is_well:
+        if check.format_source == "options":
+            lines.append("That is kept for the file, and need not be given again.")
+        lines += _also(check, [one for one in best if one != check.input_format])
     elif best:
-        lines.append(f"{best[0]} fits{' better' if check.fit and check.fit.comes_apart else ''}.")
-        lines += _also(best[1:])
-        lines.append(_advice(check, best[0], model))
+        fits = "fits better" if check.fit and check.fit.comes_apart else "fits"
+        lines += [f"{best[0]} {fits}.", *_also(check, best[1:]), _advice(check, best[0], model)]
+    else:
+        lines.append(
+            "They come apart in no format: the model may want faces cropped or scaled in another way, or be "
+            "made for something else."
+        )
     return "\n".join(lines)
 
 
-def _also(others: "Sequence[InputFormat]") -> list[str]:
-    if not others:
+def _also(check: "ModelCheck", others: "Sequence[InputFormat]") -> list[str]:
+    if not others or check.known_format:
         return []
     return [
-        f"{' and '.join(map(str, others))} {'fits' if len(others) == 1 else 'fit'} about as well, and so few photos "
-        "cannot choose: take what the model's authors say, or what is more accurate on labelled pairs."
+        f"{' and '.join(map(str, others))} {'fits' if len(others) == 1 else 'fit'} about as well, and so few "
+        "photos cannot choose: take what the model's authors say, or what is more accurate on labelled pairs."
     ]
 
 
 def _advice(check: "ModelCheck", best: "InputFormat", model: str) -> str:
     if check.kind == "SavedModel":
-        return "A SavedModel gets RGB, 0..1 here: export it with what it wants instead in its graph, or as ONNX."
+        return (
+            "A SavedModel gets RGB, 0..1 here: export it with what it wants instead in its graph, or as ONNX."
+        )
     return (
-        "To keep it for this file: python -m xfv_demo check-model "
+        "To keep that for the file: python -m xfv_demo check-model "
         f"{shlex.quote(model)} --input-range {best.input_range} --channels {best.channels}"
     )

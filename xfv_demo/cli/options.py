@@ -38,7 +38,7 @@ ModelOption = Annotated[
 InputRangeOption = Annotated[
     Literal["0..1", "-1..1", "0..255"] | None,
     typer.Option(
-        help="The pixels that the model's file takes, from black to white; said once, it is kept for the file."
+        help="The pixels that a model's file takes, from black to white; said once, it is kept for the file."
     ),
 ]
 

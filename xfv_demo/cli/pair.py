@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,8 +12,10 @@ from xfv_demo.cli.options import (
     BestFaceOption,
     CalibrationMethodOption,
     CalibrationOption,
+    ChannelsOption,
     FaceAOption,
     FaceBOption,
+    InputRangeOption,
     ModelOption,
     PrecisionOption,
     ProbeArgument,
@@ -30,7 +32,6 @@ from xfv_demo.runtime.files import check_folder, json_text, write_all
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xfv_demo.models.openvino import Precision
     from xfv_demo.types import AlignedFace, Verification
     from xfv_demo.verification import Verifier, WhichFace
 
@@ -40,6 +41,8 @@ def verify(
     probe: ProbeArgument,
     reference: ReferenceArgument,
     model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     faces: Annotated[
         bool,
@@ -62,7 +65,16 @@ def verify(
     from xfv_demo.pipeline import stream_pair
 
     verifier, probes, references = _found(
-        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned
+        (probe, reference),
+        (face_a, face_b),
+        face,
+        model,
+        calibration,
+        method,
+        threshold,
+        aligned,
+        input_range=input_range,
+        channels=channels,
     )
     (step,) = stream_pair(verifier, probes, references)
     if as_json:
@@ -90,6 +102,8 @@ def explain(
         typer.Option(help=f"What to explain by, with commas between: {', '.join(EXPLAINERS)}."),
     ] = "occlusion,xssab",
     model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
     calibration: CalibrationOption = None,
     method: CalibrationMethodOption = None,
     face: BestFaceOption = None,
@@ -117,7 +131,17 @@ def explain(
         raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
     check_folder(out)
     verifier, probes, references = _found(
-        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned, precision
+        (probe, reference),
+        (face_a, face_b),
+        face,
+        model,
+        calibration,
+        method,
+        threshold,
+        aligned,
+        precision=precision,
+        input_range=input_range,
+        channels=channels,
     )
     with progress_bar("Explaining") as show:
         for step in stream_pair(verifier, probes, references, chosen):
@@ -151,9 +175,9 @@ def _found(
     method: str | None,
     threshold: float | None,
     aligned: bool,
-    precision: "Precision" = "float32",
+    **loading: Any,
 ) -> "tuple[Verifier, tuple[AlignedFace, ...], tuple[AlignedFace, ...]]":
-    """The model, and the faces of both photos that come into question."""
+    """The model, loaded with these settings, and the faces of both photos that come into question."""
     from xfv_demo.faces.alignment import as_aligned
     from xfv_demo.faces.images import photo_name, read_photo
     from xfv_demo.verification import Verifier, check_threshold
@@ -166,7 +190,7 @@ def _found(
             as_aligned(photo, photo_name(path))
     from xfv_demo.models.loading import load_embedder
 
-    embedder = load_embedder(model, progress=True, precision=precision)
+    embedder = load_embedder(model, progress=True, **loading)
     verifier = Verifier.calibrated(embedder, calibration, method, threshold=threshold)
     probes, references = (
         verifier.find_candidates(

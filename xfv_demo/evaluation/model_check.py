@@ -4,13 +4,14 @@ A network that gets pixels of another range, or blue in red's place, gives embed
 of photos are no measure of accuracy, but they show most wrong ranges, and often a wrong order of channels.
 """
 
+import functools
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,14 +19,21 @@ from xfv_demo.errors import ModelError, UnknownFormatError
 from xfv_demo.faces.alignment import align
 from xfv_demo.faces.detection import Detector, MtcnnDetector
 from xfv_demo.faces.images import read_photo
+from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.input_format import (
     INPUT_FORMATS,
+    KNOWN_FILES,
     Channels,
-    FoundFormat,
     InputFormat,
     InputRange,
     NetworkSignature,
+    Source,
+    keep_input_format,
 )
+from xfv_demo.models.loading import load_embedder
+from xfv_demo.models.openvino import OpenVinoNetwork
+from xfv_demo.models.registry import LocatedModel, locate_model
+from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.models.similarity import directed_embeddings
 from xfv_demo.runtime.paths import assets_folder
 from xfv_demo.types import FloatArray
@@ -41,14 +49,16 @@ _PEOPLE: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# In cosine distance, between the furthest genuine and the nearest impostor pair. Measured on SFace, MobileFaceNet
-# and a network of unknown origin with 512 numbers: 0.37 to 0.73 where people come apart, else 0.01 at most.
+# In cosine distance, between the furthest genuine and the nearest impostor pair. Measured on SFace,
+# MobileFaceNet and a network of unknown origin with 512 numbers, each in six formats: 0.37 to 0.73 where
+# people come apart, else 0.01 at most.
 _CLEAR_GAP = 0.1
 # Measured likewise, how much smaller the gap is in a wrong format: SFace with blue in red's place 0.02, and
 # MobileFaceNet with 0..1 in place of -1..1 (the same at half the contrast) 0.03; all others 0.09 and more.
 _ALIKE = 0.05
 
 Embed = Callable[[FloatArray], FloatArray]
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +109,15 @@ class ModelCheck:
         signature: What its graph says of input and output.
         layout: "NCHW" or "NHWC".
         batch: How many images it takes at once; None where it takes any number.
-        found: Its input format and where that is known from; None where it is not known.
+        input_format: The pixels that it takes; None where that is not known.
+        format_source: Where that is known from.
         engine: What computes the embeddings.
         grid_shape: Height, width and channels of its last feature grid; None where it has none.
         is_affine: Whether what follows the grid is affine.
         has_gradients: Whether gradient methods can run on it.
         fit: How it does in the format that is known.
-        is_kept: Whether that format was given, and is kept for the file.
         fits: How it does in all formats, the best first; empty where the known one needs no second look.
+        known_format: What a file that many have takes; None for others.
     """
 
     name: str
@@ -114,14 +125,15 @@ class ModelCheck:
     signature: NetworkSignature
     layout: str
     batch: int | None
-    found: FoundFormat | None
+    input_format: InputFormat | None
+    format_source: Source | None
     engine: str
     grid_shape: tuple[int, int, int] | None
     is_affine: bool
     has_gradients: bool
     fit: FormatFit | None
-    is_kept: bool
     fits: tuple[FormatFit, ...]
+    known_format: InputFormat | None
 
     @property
     def best(self) -> tuple[FormatFit, ...]:
@@ -130,10 +142,13 @@ class ModelCheck:
 
     @property
     def is_well(self) -> bool:
-        """Whether people come apart in the format that is known, and clearly better in no other."""
+        """Whether people come apart in the format that is known, and clearly better in no other.
+
+        Of a file that many have, no other than its own will do.
+        """
         if self.fit is None or not self.fit.comes_apart:
             return False
-        return not self.fits or self.fit in self.best
+        return self.known_format in (None, self.input_format) and (not self.fits or self.fit in self.best)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -146,8 +161,8 @@ class ModelCheck:
             "batch": self.batch,
             "output": self.signature.output,
             "dimensions": self.signature.dimensions,
-            "input_format": self.found and _plain_format(self.found.input_format),
-            "known_from": self.found and self.found.source,
+            "input_format": self.input_format and _plain_format(self.input_format),
+            "format_source": self.format_source,
             "engine": self.engine,
             "grid_shape": self.grid_shape and list(self.grid_shape),
             "affine_after_grid": self.is_affine,
@@ -155,7 +170,6 @@ class ModelCheck:
             "fit": self.fit and _plain_fit(self.fit),
             "fits": [_plain_fit(fit) for fit in self.fits],
             "best": [_plain_format(fit.input_format) for fit in self.best],
-            "kept": self.is_kept,
             "is_well": self.is_well,
         }
 
@@ -169,8 +183,8 @@ def check_model(
 ) -> ModelCheck:
     """Reads a model's file, and measures it on the example photos.
 
-    All input formats are tried, but for a known file or a SavedModel that lets people come apart. A format that
-    is given is kept for the file where it does so, and not where it does not.
+    All input formats are tried, but for a known file or a SavedModel that lets people come apart. A format
+    that is given is kept for the file where it lets them and none is clearly better.
 
     Args:
         model: As `load_embedder` takes it.
@@ -185,36 +199,60 @@ def check_model(
         ModelError: It is no model of aligned faces; the message says what was found.
     """
     located = locate_model(model)
-    found, embedder = _load(located, input_range, channels)
-    file = embedder.network_file
+    embedder, is_known = _load(located, input_range, channels)
+    file = embedder.read_file()
     faces = example_faces(detector)
 
     def make(input_format: InputFormat) -> Embed:
-        # What is asked for itself is measured as it will run, by TensorFlow too.
+        # The model's own is measured as it will run, be it by TensorFlow.
         if input_format == embedder.input_format:
             return embedder.embed
         return OpenVinoNetwork(file.for_faces(input_format))
 
-    fit = measure_fit(embedder.embed, embedder.input_format, faces) if found else None
-    is_kept = bool(found and fit and fit.comes_apart and found.source == "options")
-    if is_kept:
-        keep_input_format(located.path, file_sha256(located.path), embedder.input_format)
-    is_settled = found and fit and fit.comes_apart and found.source in ("known file", "SavedModel")
-    return ModelCheck(
+    fit = measure_fit(embedder.embed, embedder.input_format, faces) if is_known else None
+    is_sure = is_known and embedder.format_source in ("known file", "SavedModel")
+    fits = () if is_sure and fit and fit.comes_apart else rank_formats(make, faces)
+    known_file = None if isinstance(embedder, SavedModelEmbedder) else KNOWN_FILES.get(embedder.file_sha256)
+    check = ModelCheck(
         name=embedder.name,
         kind=file.kind,
         signature=file.signature,
         layout=file.layout,
         batch=file.batch,
-        found=found,
+        input_format=embedder.input_format if is_known else None,
+        format_source=embedder.format_source if is_known else None,
         engine=embedder.engine,
         grid_shape=_unless_lacking(lambda: embedder.grid_shape),
         is_affine=_unless_lacking(lambda: embedder.affine_head) is not None,
-        has_gradients=located.path.is_dir(),
+        has_gradients=isinstance(embedder, SavedModelEmbedder),
         fit=fit,
-        is_kept=is_kept,
-        fits=() if is_settled else rank_formats(make, faces),
+        fits=fits,
+        known_format=known_file.input_format if known_file else None,
     )
+    if check.is_well and check.format_source == "options":
+        keep_input_format(embedder.path, embedder.file_sha256, embedder.input_format)
+    return check
+
+
+def _load(
+    located: LocatedModel, input_range: InputRange | None, channels: Channels | None
+) -> tuple[CompiledEmbedder, bool]:
+    """The model, and whether its input format is known; in any format where it is not."""
+    if located.path.is_dir():
+        return load_embedder(located.path, input_range=input_range, channels=channels), True
+    load = functools.partial(CompiledEmbedder, located.path, name=located.name, keep=False)
+    try:
+        return load(input_range=input_range, channels=channels), True
+    except UnknownFormatError:
+        any_format = INPUT_FORMATS[0]
+        return load(input_range=any_format.input_range, channels=any_format.channels), False
+
+
+def _unless_lacking(get: Callable[[], _Part]) -> _Part | None:
+    try:
+        return get()
+    except ModelError:
+        return None
 
 
 def example_faces(detector: Detector | None = None) -> ExampleFaces:
