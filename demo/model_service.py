@@ -5,7 +5,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from xfv_demo.errors import CalibrationError, ModelError, XfvError, printable
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.models.compiled import CompiledEmbedder
+from xfv_demo.models.input_format import Channels, InputRange
 from xfv_demo.models.loading import load_embedder
 from xfv_demo.models.openvino import Precision
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE, locate_model
@@ -59,10 +60,19 @@ class VerificationService:
     Args:
         model: As `load_embedder` takes it.
         calibration: The data set whose calibration is to be used; LFW's, if there is one, where None.
+        input_range: What that model's file takes, as `load_embedder` takes it.
+        channels: Likewise.
     """
 
-    def __init__(self, model: str = "auto", calibration: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str = "auto",
+        calibration: str | None = None,
+        input_range: InputRange | None = None,
+        channels: Channels | None = None,
+    ) -> None:
         self.default = ModelConfig(model, dataset=calibration)
+        self._default_format: dict[str, Any] = {"input_range": input_range, "channels": channels}
         # One for all models: faces do not depend on them.
         self._detector = MtcnnDetector()
         self._loading: dict[tuple[str, Precision], Future[CompiledEmbedder]] = {}
@@ -173,11 +183,13 @@ class VerificationService:
     def _load(self, choice: ModelConfig, future: "Future[CompiledEmbedder]") -> None:
         try:
             with self._turn:
-                embedder = load_embedder(choice.model, precision=choice.precision)
+                given = self._default_format if choice.model == self.default.model else {}
+                embedder = load_embedder(choice.model, precision=choice.precision, **given)
                 # The first call of each network builds it; the first visitor should not wait for that.
                 self._detector.detect(np.zeros((2 * ALIGNED_SIZE, 2 * ALIGNED_SIZE, 3), np.uint8))
                 blank = np.zeros((2, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32)
-                embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
+                with suppress(ModelError):  # A file of another kind has none.
+                    embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
                 embedder.embed(blank)
                 embedder.patched(blank[0])
         except XfvError as error:

@@ -36,6 +36,8 @@ class CompiledEmbedder:
         engine: What computes the embeddings, its version and precision, for reports.
         notice: A line that the user should see, such as why this model runs and not another; or None.
         input_format: The range and order of the pixels that the network takes.
+        format_source: Where that is known from.
+        file_sha256: A hash of the file alone.
 
     Args:
         path: An .onnx, .tflite or frozen .pb file with one input (N, 112, 112, 3) or (N, 3, 112, 112) and an
@@ -44,6 +46,7 @@ class CompiledEmbedder:
         input_range: The values that the network takes black and white for; where None, what is known of the
             file.
         channels: Which channel the network takes first, likewise.
+        keep: Whether these two are kept for the file.
         precision: "bfloat16" is faster still on CPUs that compute in it, and moves embeddings by up to 1e-3
             in cosine distance.
         notice: See above.
@@ -61,14 +64,17 @@ class CompiledEmbedder:
         name: str | None = None,
         input_range: InputRange | None = None,
         channels: Channels | None = None,
+        keep: bool = True,
         precision: Precision = "float32",
         notice: str | None = None,
     ) -> None:
         self.path = Path(path)
         file = read_network_file(self.path)
-        self._file_sha256 = _file_sha256(self.path)
-        found = find_input_format(self.path, self._file_sha256, file.signature, input_range, channels)
-        self.input_format = found.input_format
+        self.file_sha256 = _file_sha256(self.path)
+        found = find_input_format(
+            self.path, self.file_sha256, file.signature, input_range, channels, keep=keep
+        )
+        self.input_format, self.format_source = found.input_format, found.source
         self._network: OpenVinoNetwork | None = OpenVinoNetwork(
             file.for_faces(self.input_format), precision=precision
         )
@@ -106,6 +112,7 @@ class CompiledEmbedder:
             "name": self.name,
             "input_range": self.input_format.input_range,
             "channels": self.input_format.channels,
+            "keep": False,
             "precision": self._precision,
             "notice": self.notice,
         }
@@ -116,7 +123,7 @@ class CompiledEmbedder:
 
         With other pixels the same file gives other embeddings, and no calibration holds for both.
         """
-        told = f"{self._file_sha256} {self.input_format.input_range} {self.input_format.channels}"
+        told = f"{self.file_sha256} {self.input_format.input_range} {self.input_format.channels}"
         return hashlib.sha256(told.encode()).hexdigest()
 
     @property
@@ -214,11 +221,16 @@ class CompiledEmbedder:
     def _grid(self) -> GridNetwork:
         # Read anew: what is compiled keeps no network to cut.
         try:
-            return GridNetwork(self._read().for_faces(self.input_format))
+            return GridNetwork(self.read_file().for_faces(self.input_format))
         except LookupError as error:
             raise ModelError(f'model "{self.name}" has no feature grid: {error}') from error
 
-    def _read(self) -> NetworkFile:
+    def read_file(self) -> NetworkFile:
+        """Reads the network anew, as its file has it.
+
+        Raises:
+            ModelError: It cannot be read any more.
+        """
         return read_network_file(self.path)
 
     def _forward(self, images: FloatArray) -> FloatArray:

@@ -8,17 +8,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from xfv_demo.errors import ModelError, XfvError, printable
+from xfv_demo.errors import ModelError, UnknownFormatError, XfvError, printable
 from xfv_demo.runtime.files import json_text, write_whole
 from xfv_demo.runtime.paths import cache_folder
 
 InputRange = Literal["0..1", "-1..1", "0..255"]
 Channels = Literal["rgb", "bgr"]
 Source = Literal["options", "model.json", "cache", "known file", "signature", "SavedModel"]
+
+SOURCES_IN_WORDS: Mapping[Source, str] = MappingProxyType(
+    {
+        "options": "as given",
+        "model.json": "from model.json beside it",
+        "cache": "as given before",
+        "known file": "this file is a known one",
+        "signature": "a guess from the names of its input and output",
+        "SavedModel": "as all SavedModels have to",
+    }
+)
 
 _SCALE_AND_SHIFT: Mapping[InputRange, tuple[float, float]] = MappingProxyType(
     {"0..1": (1.0, 0.0), "-1..1": (2.0, -1.0), "0..255": (255.0, 0.0)}
@@ -104,16 +115,23 @@ class FoundFormat:
         source: Where it is from.
         name: What to call the model where its file is a known one; else None.
         taken_for: What the network is taken for where the format is a guess; else None.
+        known: What a known file takes; else None.
     """
 
     input_format: InputFormat
     source: Source
     name: str | None = None
     taken_for: str | None = None
+    known: InputFormat | None = None
 
     @property
     def notice(self) -> str | None:
-        """One line for the user where the format is a guess; else None."""
+        """One line for the user where the format is a guess, or not a known file's own; else None."""
+        if self.known not in (None, self.input_format):
+            return (
+                f"{self.name} takes {self.known}, but this file of it gets {self.input_format}, "
+                f"{SOURCES_IN_WORDS[self.source]}; check-model tells which fits"
+            )
         if self.taken_for is None:
             return None
         return (
@@ -205,11 +223,12 @@ def find_input_format(
         The format, and how it is known.
 
     Raises:
-        ModelError: It cannot be known, or what was kept is broken.
+        UnknownFormatError: It cannot be known.
+        ModelError: What was kept is broken.
         XfvError: What was given cannot be kept.
     """
     listed = KNOWN_FILES.get(sha256)
-    name = listed.name if listed else None
+    about: dict[str, Any] = {"name": listed.name, "known": listed.input_format} if listed else {}
     if input_range and channels:
         given = InputFormat(input_range, channels)
     else:
@@ -220,14 +239,14 @@ def find_input_format(
             or _by_signature(path, signature)
         )
         if known is None:
-            raise ModelError(_unknown(path, input_range, channels))
+            raise UnknownFormatError(_unknown(path, input_range, channels))
         if not (input_range or channels):
-            return replace(known, name=name)
+            return replace(known, **about)
         half = known.input_format
         given = InputFormat(input_range or half.input_range, channels or half.channels)
     if keep:
         keep_input_format(path, sha256, given)
-    return FoundFormat(given, "options", name)
+    return replace(FoundFormat(given, "options"), **about)
 
 
 def keep_input_format(path: Path, sha256: str, input_format: InputFormat) -> None:

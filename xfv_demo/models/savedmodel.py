@@ -98,7 +98,7 @@ class SavedModelEmbedder(CompiledEmbedder):
         if engine == "tensorflow" and precision != "float32":
             raise ValueError(f"TensorFlow runs models in float32, not {precision}")
         self.path = Path(folder)
-        self.input_format = InputFormat("0..1", "rgb")
+        self.input_format, self.format_source = InputFormat("0..1", "rgb"), "SavedModel"
         self._batch_size, self._asked_engine, self._precision = batch_size, engine, precision
         self._lock = threading.Lock()
         self._network = None
@@ -196,7 +196,12 @@ class SavedModelEmbedder(CompiledEmbedder):
     # Of each instance once it is loaded.
     _loaded: TensorFlowModel | None = None
 
-    def _read(self) -> NetworkFile:
+    def read_file(self) -> NetworkFile:
+        """Reads the network as OpenVINO runs it.
+
+        Raises:
+            ModelError: OpenVINO cannot.
+        """
         source = self._equivalent.source
         if source is None:
             raise ModelError(
