@@ -3,17 +3,20 @@
 import dataclasses
 import io
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from xfv_demo import Verifier
+from xfv_demo import MtcnnDetector, SavedModelEmbedder, Verifier, align
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.calibrators import CALIBRATORS
 from xfv_demo.errors import FaceNotFoundError, ImageError, ModelError
 from xfv_demo.faces.alignment import ARCFACE_TEMPLATE
+from xfv_demo.models.incremental import Box
 from xfv_demo.types import Face
 from xfv_demo.verification import PROVISIONAL_THRESHOLD
 
@@ -370,3 +373,73 @@ def test_without_a_calibration_nothing_is_withheld_but_the_caution_stays():
     verification = verifier.verify(textured((180, 60, 60), blur=8), textured((60, 60, 180)))
     assert verification.confidence_withheld is None
     assert any('the face in "probe" is blurred' in caution for caution in verification.cautions)
+
+
+@pytest.mark.slow
+def test_eight_threads_get_what_one_gets(photos, embedder, detector):
+    """Verdicts, grids, gradients and followed patches at once, of a model that all find not yet loaded."""
+    names = ["obama", "obama2", "obama3", "biden"]
+    pairs = [(a, b) for a in names for b in names]
+    faces = {name: align(photos[name], detector.detect(photos[name])[0].landmarks) for name in names}
+
+    def asked(verifier, pair):
+        model, first = verifier.embedder, faces[pair[0]][None]
+        hidden = first.copy()
+        hidden[:, 30:40, 30:40] = 0
+        weights = np.ones((1, 1, model.dimensions), np.float32)
+        return (
+            verifier.verify(*(photos[name] for name in pair)).distance,
+            model.feature_grid(first),
+            model.embedding_gradients(first, weights),
+            model.patched(first[0])(hidden, [Box(30, 30, 40, 40)]),
+        )
+
+    alone = [asked(Verifier(embedder, detector=detector), pair) for pair in pairs]
+    shared = Verifier(SavedModelEmbedder(embedder.path), detector=MtcnnDetector())
+    barrier = threading.Barrier(8)
+
+    def start_together(numbers):
+        barrier.wait(60)
+        return {number: asked(shared, pairs[number]) for number in numbers}
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(start_together, (range(start, len(pairs), 8) for start in range(8))))
+    given = {number: result for part in done for number, result in part.items()}
+    for number, expected in enumerate(alone):
+        for ours, theirs in zip(given[number], expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+FORKS = """
+import os, sys
+from xfv_demo import Verifier, load_embedder, MtcnnDetector
+from xfv_demo.errors import XfvError
+
+def verify():
+    return Verifier.calibrated(load_embedder("mobilefacenet")).verify(*sys.argv[1:]).distance
+
+def forked(use):
+    child = os.fork()
+    if not child:
+        try:
+            print("child", use(), flush=True)
+        except XfvError as error:
+            print("refused", error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+forked(verify)
+used = Verifier.calibrated(load_embedder("mobilefacenet"))
+print("parent", used.verify(*sys.argv[1:]).distance, flush=True)
+forked(lambda: used.verify(*sys.argv[1:]).distance)
+forked(verify)
+"""
+
+
+@pytest.mark.slow
+def test_a_fork_before_the_first_use_works_and_one_after_it_says_so(run_python, examples):
+    done = run_python("-c", FORKS, examples / "obama.jpg", examples / "obama2.jpg")
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert [kind for kind, _ in lines] == ["child", "parent", "refused", "refused"], done.stderr
+    assert lines[0][1] == lines[1][1]
+    assert all("forked" in told and "spawn" in told for _, told in lines[2:])
