@@ -328,6 +328,43 @@ def test_what_the_model_takes_for_nobody_gets_no_confidence(sure):
     )
 
 
+class KnownColour(MeanColour):
+    """Of weights that can be known again; says how many images it was given."""
+
+    fingerprint = "mean colours"
+
+    def __init__(self):
+        self.images = 0
+
+    def embed(self, images):
+        self.images += len(images)
+        return super().embed(images)
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\x93NUMPY nothing", b"PK\x03\x04"])
+def test_what_it_makes_of_nobody_is_kept_by_model(sure, monkeypatch, tmp_path, damage):
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path))
+    expected = sure.verify(textured((120, 120, 120)), textured((180, 60, 60))).to_dict()
+    counts = []
+    for _ in range(2):
+        embedder = KnownColour()
+        verifier = Verifier(embedder, sure.calibration, detector=TemplateFaces(1))
+        found = verifier.verify(textured((120, 120, 120)), textured((180, 60, 60))).to_dict()
+        assert found == {**expected, "model": "KnownColour"}
+        counts.append(embedder.images)
+        (kept,) = (tmp_path / "nobody").iterdir()
+        if damage is not None:
+            kept.write_bytes(damage)
+    assert counts == ([32, 2] if damage is None else [32, 32])
+
+
+def test_where_nothing_can_be_kept_the_verdict_is_the_same(sure, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path / "file"))
+    verifier = Verifier(KnownColour(), sure.calibration, detector=TemplateFaces(1))
+    assert verifier.verify(textured((120, 120, 120)), textured((180, 60, 60))).confidence is None
+
+
 def test_without_a_calibration_nothing_is_withheld_but_the_caution_stays():
     verifier = Verifier(MeanColour(), detector=TemplateFaces(1))
     verification = verifier.verify(textured((180, 60, 60), blur=8), textured((60, 60, 180)))

@@ -1,35 +1,35 @@
 """From two photos to a verdict: faces, alignment, embeddings, distance, decision."""
 
 import contextlib
-import math
+import io
 import shlex
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Self, TypeAlias
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.storage import load_calibration
-from xfv_demo.errors import FaceNotFoundError, NoCalibrationError, XfvError
-from xfv_demo.faces.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE, align, as_aligned
+from xfv_demo.errors import NoCalibrationError, XfvError
+from xfv_demo.faces.candidates import WhichFace, find_candidates
 from xfv_demo.faces.detection import Detector, MtcnnDetector
-from xfv_demo.faces.images import PhotoSource, photo_name, read_photo
-from xfv_demo.faces.quality import Caution, cautions, pictures_of_nobody
-from xfv_demo.metrics.decision import LARGEST_DISTANCE, is_same
+from xfv_demo.faces.images import PhotoSource, photo_name
+from xfv_demo.faces.quality import NOBODY_REVISION, Caution, cautions, pictures_of_nobody
+from xfv_demo.metrics.decision import check_threshold, is_same
 from xfv_demo.models.base import Embedder
 from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE
 from xfv_demo.models.similarity import cosine_distance, directed_embeddings, unit_embeddings
-from xfv_demo.types import AlignedFace, Face, Photo, Verification
+from xfv_demo.runtime.files import write_whole
+from xfv_demo.runtime.paths import cache_folder
+from xfv_demo.types import AlignedFace, Verification
 
 # Stands in where there is no calibration: the best threshold of the bundled mobilefacenet on LFW View 2.
 PROVISIONAL_THRESHOLD = 0.601
-
-# Which face of a photo: its number, 0 for the largest; or whichever is most like a face of the other photo.
-WhichFace: TypeAlias = int | Literal["best"]
 
 
 class Verifier:
@@ -149,36 +149,11 @@ class Verifier:
     def find_candidates(
         self, source: PhotoSource, which: WhichFace = 0, *, name: str, aligned: bool = False
     ) -> tuple[AlignedFace, ...]:
-        """The faces of a photo that come into question: the one asked for, or all of them.
+        """The faces of a photo that come into question, by this verifier's detector.
 
-        Args:
-            source: The photo: a path, the file's bytes, a PIL image or an array.
-            which: The number of a face; 0 is the largest. "best" for all faces, the largest first.
-            name: What messages call the photo.
-            aligned: Whether the photo is an aligned face already, as for `verify`.
-
-        Returns:
-            At least one aligned face.
-
-        Raises:
-            ImageError: As from `verify`.
-            FaceNotFoundError: As from `verify`.
+        As `xfv_demo.faces.candidates.find_candidates`, with the same errors.
         """
-        photo = read_photo(source, name)
-        if aligned:
-            if which not in (0, "best"):
-                raise FaceNotFoundError(
-                    f'"{name}" is taken for one aligned face, number 0; there is no face number {which}'
-                )
-            return (_taken_for_a_face(photo, name),)
-        if which != "best":
-            return (self.find_face(photo, which, name=name),)
-        first = self.find_face(photo, name=name)
-        others = (
-            AlignedFace(name, align(photo, face.landmarks), face, first.faces, first.photo_shape)
-            for face in first.faces[1:]
-        )
-        return (first, *others)
+        return find_candidates(self.detector, source, which, name=name, aligned=aligned)
 
     def compare_most_alike(
         self, probes: Sequence[AlignedFace], references: Sequence[AlignedFace]
@@ -211,38 +186,6 @@ class Verifier:
         row, column = divmod(int(distances.argmin()), len(references))
         chosen = np.stack([ours[row], theirs[column]])
         return self._verification(probes[row], references[column], chosen, pairs)
-
-    def find_face(self, source: PhotoSource, face_index: int = 0, *, name: str) -> AlignedFace:
-        """Finds and aligns a face of a photo.
-
-        Args:
-            source: The photo: a path, the file's bytes, a PIL image or an array.
-            face_index: Which of the photo's faces; 0 is the largest.
-            name: What messages call the photo.
-
-        Returns:
-            The aligned face, with all that were found.
-
-        Raises:
-            ImageError: The photo cannot be read.
-            FaceNotFoundError: It shows no face, or not as many as asked for.
-        """
-        photo = read_photo(source, name)
-        faces = tuple(self.detector.detect(photo))
-        if not faces:
-            raise FaceNotFoundError(
-                f'"{name}" shows no face that can be found; use a photo with a larger, sharper or more '
-                "frontal face"
-            )
-        if not 0 <= face_index < len(faces):
-            shown = (
-                "one face, number 0"
-                if len(faces) == 1
-                else f"{len(faces)} faces, numbers 0 to {len(faces) - 1}"
-            )
-            raise FaceNotFoundError(f'"{name}" shows {shown}; there is no face number {face_index}')
-        face = faces[face_index]
-        return AlignedFace(name, align(photo, face.landmarks), face, faces, photo.shape[:2])
 
     def compare(self, probe: AlignedFace, reference: AlignedFace, *, pairs_compared: int = 1) -> Verification:
         """Compares two aligned faces.
@@ -415,38 +358,31 @@ def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
     with contextlib.suppress(TypeError):  # An embedder that no dictionary can hold is asked each time.
         if (known := _centres.get(embedder)) is not None:
             return known
-    pictures = pictures_of_nobody()
-    mean = unit_embeddings(embedder.embed(pictures), len(pictures)).mean(axis=0)
-    centre = np.asarray(mean / max(np.linalg.norm(mean), np.finfo(np.float64).tiny))
+    fingerprint = getattr(embedder, "fingerprint", None)
+    # Kept by model: making the pictures and embedding them takes a tenth of a second, at each start.
+    file = fingerprint and cache_folder() / "nobody" / f"{fingerprint}-{NOBODY_REVISION}.npy"
+    centre = _read_centre(file) if file else None
+    if centre is None:
+        pictures = pictures_of_nobody()
+        mean = unit_embeddings(embedder.embed(pictures), len(pictures)).mean(axis=0)
+        centre = np.asarray(mean / max(np.linalg.norm(mean), np.finfo(np.float64).tiny))
+        if file:
+            content = io.BytesIO()
+            np.save(content, centre)
+            with contextlib.suppress(XfvError):  # Where nothing can be kept, it is made at each start.
+                write_whole(file, content.getvalue())
     with contextlib.suppress(TypeError):
         _centres[embedder] = centre
     return centre
 
 
-def check_threshold(distance_threshold: float | None) -> float | None:
-    """Refuses a distance threshold that no distance can be told apart by, before the work.
-
-    Args:
-        distance_threshold: A cosine distance; None for none of one's own.
-
-    Returns:
-        The same.
-
-    Raises:
-        XfvError: It is not in (0, 2].
-    """
-    if distance_threshold is not None and not 0 < distance_threshold <= LARGEST_DISTANCE:  # NaN fails too
-        raise XfvError(
-            f"{distance_threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
-        )
-    return distance_threshold
-
-
-def _taken_for_a_face(photo: Photo, name: str) -> AlignedFace:
-    """A photo that is said to be an aligned face."""
-    side = ALIGNED_SIZE - 1
-    face = Face(np.array([0, 0, side, side], np.float32), ARCFACE_TEMPLATE, score=math.nan)
-    return AlignedFace(name, as_aligned(photo, name), face, (face,), photo.shape[:2], detected=False)
+def _read_centre(file: Path) -> NDArray[np.float64] | None:
+    """What was kept of a model; None where nothing was, or where it cannot be read."""
+    try:
+        centre: NDArray[np.float64] = np.lib.format.read_array(io.BytesIO(file.read_bytes()))
+    except (OSError, ValueError):
+        return None
+    return centre if centre.ndim == 1 and centre.dtype == np.float64 else None
 
 
 def _of_other_weights(model: str, calibration: Calibration) -> str:

@@ -89,7 +89,7 @@ def test_the_same_as_the_verifier_computes(source, embedder, detector, store, ex
     made = embed_images(source, KEYS, embedder, store, workers=1)
     verifier = Verifier(embedder, detector=detector)
     for row in (0, 2, 4):
-        aligned = verifier.find_face(examples / KEYS[row], name=KEYS[row]).aligned
+        aligned = verifier.find_candidates(examples / KEYS[row], name=KEYS[row])[0].aligned
         np.testing.assert_allclose(made.embeddings[row], embedder.embed(aligned[None])[0], atol=1e-4)
     assert np.isnan(made.embeddings[[1, 3]]).all()
     assert [failure.photo for failure in made.failures] == ["wall.png", "notes.jpg"]

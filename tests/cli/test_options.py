@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import threading
 from subprocess import CompletedProcess
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from xfv_demo import Calibration, Verifier
 from xfv_demo.cli import app
-from xfv_demo.errors import FaceNotFoundError, ImageError, XfvError
+from xfv_demo.errors import FaceNotFoundError, ImageError, ModelError, XfvError
 from xfv_demo.faces.alignment import ARCFACE_TEMPLATE
 from xfv_demo.types import AlignedFace, Face
 
@@ -88,7 +89,7 @@ def here(tmp_path, monkeypatch, run_here, colours, calibration):
     """Runs `verify` and `explain` with the colours, the tiles, and their calibration; photos by name."""
     monkeypatch.setattr("xfv_demo.models.loading.load_embedder", lambda *_, **__: colours)
     monkeypatch.setattr("xfv_demo.verification.load_calibration", lambda *_, **__: calibration)
-    monkeypatch.setattr("xfv_demo.verification.MtcnnDetector", Tiles)
+    monkeypatch.setattr("xfv_demo.faces.detection.MtcnnDetector", Tiles)
     for name, tiles in {
         "group": (BLUE, RED), "other": (GREEN, ORANGE, GREEN), "red": (RED,), "blue": (BLUE,)
     }.items():  # fmt: skip
@@ -290,10 +291,61 @@ class TestOwnThreshold:
         assert (report["threshold"], report["threshold_source"]) == (0.01, "given")
 
 
+class TestSideBySide:
+    """The faces are found in a thread of their own while the model loads in the main one."""
+
+    def test_neither_waits_for_the_other(self, here, colours, monkeypatch):
+        looking, loading = threading.Event(), threading.Event()
+
+        class Meets(Tiles):
+            def detect(self, photo):
+                looking.set()
+                assert loading.wait(60), "no model loads while faces are looked for"
+                return super().detect(photo)
+
+        def load(*_, **__):
+            loading.set()
+            assert looking.wait(60), "no face is looked for while the model loads"
+            return colours
+
+        monkeypatch.setattr("xfv_demo.faces.detection.MtcnnDetector", Meets)
+        monkeypatch.setattr("xfv_demo.models.loading.load_embedder", load)
+        assert verdict(here("verify", "red.png", "red.png", "--json"))["same_person"]
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [(ModelError("the model is broken"), 2), (KeyboardInterrupt(), 130)],
+        ids=["model", "Ctrl-C"],
+    )
+    def test_what_ends_one_ends_both(self, here, monkeypatch, error, status):
+        failing = threading.Event()
+
+        class Waits(Tiles):
+            def detect(self, photo):
+                assert failing.wait(60)
+                return super().detect(photo)
+
+        def fail(*_, **__):
+            failing.set()
+            raise error
+
+        monkeypatch.setattr("xfv_demo.faces.detection.MtcnnDetector", Waits)
+        monkeypatch.setattr("xfv_demo.models.loading.load_embedder", fail)
+        done = here("verify", "red.png", "blue.png")
+        assert (done.returncode, done.stdout) == (status, "")
+        assert str(error) in done.stderr
+        assert done.stderr.count("\n") <= 1
+
+    def test_a_photo_without_a_face_is_told_of(self, here, monkeypatch):
+        monkeypatch.setattr(Tiles, "detect", lambda *_: [])
+        refused(here("verify", "red.png", "blue.png"), '"red.png" shows no face')
+
+
 class TestAlignedPhotos:
     @pytest.fixture(autouse=True)
     def no_detector(self, here, monkeypatch):
-        monkeypatch.setattr("xfv_demo.verification.MtcnnDetector", Never)
+        for module in ("verification", "faces.detection"):
+            monkeypatch.setattr(f"xfv_demo.{module}.MtcnnDetector", Never)
 
     def test_are_taken_as_they_are(self, colours, rng):
         pixels = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)

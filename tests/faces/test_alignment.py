@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.transform import estimate_transform
 
 from xfv_demo.faces.alignment import (
     ALIGNED_SIZE,
@@ -48,6 +49,13 @@ def test_a_known_transform_is_found(scale, degrees, shift):
     to_photo = similarity_matrix(scale, degrees, shift)
     found = estimate_similarity(moved(ARCFACE_TEMPLATE, to_photo))
     np.testing.assert_allclose(found, cv2.invertAffineTransform(to_photo), atol=1e-3)
+
+
+def test_noisy_landmarks_as_scikit_image_has_them(rng):
+    for scale in (0.3, 4, 300):
+        landmarks = scale * (ARCFACE_TEMPLATE + rng.normal(scale=20, size=(5, 2)))
+        expected = estimate_transform("similarity", landmarks, ARCFACE_TEMPLATE.astype(np.float64)).params[:2]
+        np.testing.assert_allclose(estimate_similarity(landmarks), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_mirrored_face_is_not_mirrored_back():

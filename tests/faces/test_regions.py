@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.draw import polygon2mask
 
+from xfv_demo.faces import regions
 from xfv_demo.faces.alignment import ARCFACE_TEMPLATE
 from xfv_demo.faces.region_words import summary, weight_summary
 from xfv_demo.faces.regions import (
@@ -53,6 +55,14 @@ class TestRegions:
     def test_every_pixel_lies_in_one_region(self, regions, count):
         assert len({region.key for region in regions}) == len(regions) == count
         np.testing.assert_array_equal(np.sum([region.mask for region in regions], axis=0), 1)
+
+    @pytest.mark.parametrize("half", ["_EYE", "_BROW", "_NOSE", "_MOUTH", "_CHIN", "_FACE"])
+    def test_lie_in_their_outlines_as_scikit_image_draws_them(self, half):
+        outline = regions._whole(getattr(regions, half))
+        corners = [
+            (regions._EYE_LINE + regions._UNIT * y, regions._AXIS + regions._UNIT * x) for x, y in outline
+        ]
+        np.testing.assert_array_equal(regions._inside(outline), polygon2mask((112, 112), corners))
 
     def test_groups_hold_their_members(self):
         for region in FACE_REGIONS:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from matplotlib.colors import to_rgb
+from matplotlib.transforms import Bbox
 from PIL import Image
 from skimage.color import rgb2lab
 
@@ -402,6 +403,12 @@ SENTENCE = (
 
 
 @pytest.mark.slow
+def place(picture):
+    """Where a picture lies in its figure, in pixels from the lower left corner."""
+    left, right, bottom, top = picture.get_extent()
+    return Bbox([[left + 0.5, bottom + 0.5], [right + 0.5, top + 0.5]])
+
+
 class TestPairFigure:
     @pytest.mark.parametrize("methods", [1, 5])
     @pytest.mark.parametrize("kind", WEIRD)
@@ -416,7 +423,7 @@ class TestPairFigure:
         boxes = [(text.get_text(), text.get_window_extent()) for text in figure.texts]
         boxes = [(text, box) for text, box in boxes if text]
         assert len(boxes) > 10
-        pictures = [axes.get_window_extent() for axes in figure.axes]
+        pictures = [place(picture) for picture in figure.images]
         for text, box in boxes:
             assert box.x0 >= 3, text
             assert box.y0 >= 3, text
@@ -434,9 +441,9 @@ class TestPairFigure:
         drawn = np.asarray(Image.open(io.BytesIO(figure_png(figure))).convert("RGB"))
         assert drawn.shape[1] == 1095
         scale = shared_scale(maps.probe, maps.reference)
-        shown = iter(figure.axes)
+        shown = iter(figure.images)
         for face, role in ((verification.probe, "probe"), (verification.reference, "reference")):
-            side = round(figure.axes[0].get_window_extent().width)
+            side = round(place(figure.images[0]).width)
             expected = [enlarge(face.aligned, side)] + [
                 map_on_photo(
                     face.aligned,
@@ -449,7 +456,7 @@ class TestPairFigure:
                 for method, chosen in ((maps, scale), (spiky, 0.3))
             ]
             for picture in expected:
-                box = next(shown).get_window_extent()
+                box = place(next(shown))
                 top, left = round(len(drawn) - box.y1), round(box.x0)
                 cut = drawn[top : top + side, left : left + side]
                 np.testing.assert_allclose(cut, picture * 255, atol=1)
@@ -503,7 +510,7 @@ class TestPairFigure:
             figure = pair_figure(verdict(), methods, sentence=SENTENCE)
             figure.draw_without_rendering()
         columns = 1 + len(kinds)
-        boxes = [axes.get_window_extent() for axes in figure.axes]
+        boxes = [place(picture) for picture in figure.images]
         tops, bars = boxes[:columns], boxes[2 * columns :]
         runs = [list(run) for _, run in itertools.groupby(range(len(kinds)), key=kinds.__getitem__)]
         assert len(bars) == len(runs)
@@ -527,7 +534,7 @@ class TestPairFigure:
         verification = verdict()
         for palette in ("piyg", "greens"):
             figure = pair_figure(verification, [weights], palette=palette)
-            drawn = figure.axes[1].get_images()[0].get_array()
+            drawn = figure.images[1].get_array()
             expected = map_on_photo(
                 verification.probe.aligned, weights.probe, scale=1, palette=WEIGHTS, size=len(drawn)
             )

@@ -16,6 +16,7 @@ that the fit did not see: `Calibration.foldwise`, `foldwise_decisions`, `compare
 """
 
 import datetime
+import importlib.metadata
 import math
 import os
 import platform
@@ -25,7 +26,6 @@ from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.calibration.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator
@@ -199,7 +199,7 @@ class Calibration:
             library_versions={
                 "python": platform.python_version(),
                 "numpy": np.__version__,
-                "scipy": scipy.__version__,
+                "scipy": importlib.metadata.version("scipy"),
                 **(library_versions or {}),
             },
         )

@@ -8,7 +8,7 @@ import typer
 from xfv_demo.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from xfv_demo.verification import WhichFace
+    from xfv_demo.faces.candidates import WhichFace
 
 
 # What Typer's argument parser raises for wrong words. Its home has moved between versions; its place among

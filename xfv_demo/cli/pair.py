@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,8 +33,9 @@ from xfv_demo.runtime.files import check_folder, json_text, write_all
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xfv_demo.types import AlignedFace, Verification
-    from xfv_demo.verification import Verifier, WhichFace
+    from xfv_demo.faces.candidates import WhichFace
+    from xfv_demo.types import AlignedFace, Photo, Verification
+    from xfv_demo.verification import Verifier
 
 
 @app.command()
@@ -62,8 +64,6 @@ def verify(
     """Says whether two photos show the same person."""
     if faces and aligned:
         raise XfvError("--faces lists the faces found, but with --aligned none is looked for; leave one out")
-    from xfv_demo.pipeline import stream_pair
-
     verifier, probes, references = _found(
         (probe, reference),
         (face_a, face_b),
@@ -76,6 +76,8 @@ def verify(
         input_range=input_range,
         channels=channels,
     )
+    from xfv_demo.pipeline import stream_pair
+
     (step,) = stream_pair(verifier, probes, references)
     if as_json:
         typer.echo(json_text(step.verification.to_dict(), indent=2))
@@ -179,8 +181,10 @@ def _found(
 ) -> "tuple[Verifier, tuple[AlignedFace, ...], tuple[AlignedFace, ...]]":
     """The model, loaded with these settings, and the faces of both photos that come into question."""
     from xfv_demo.faces.alignment import as_aligned
+    from xfv_demo.faces.candidates import find_candidates
+    from xfv_demo.faces.detection import MtcnnDetector
     from xfv_demo.faces.images import photo_name, read_photo
-    from xfv_demo.verification import Verifier, check_threshold
+    from xfv_demo.metrics.decision import check_threshold
 
     # Before the model: what is wrong with words or photos should not cost the wait, let alone a download.
     check_threshold(threshold)
@@ -188,16 +192,25 @@ def _found(
     if aligned:
         for photo, path in zip(photos, paths, strict=True):
             as_aligned(photo, photo_name(path))
-    from xfv_demo.models.loading import load_embedder
+    detector = MtcnnDetector()
 
-    embedder = load_embedder(model, progress=True, **loading)
-    verifier = Verifier.calibrated(embedder, calibration, method, threshold=threshold)
-    probes, references = (
-        verifier.find_candidates(
-            photo, (face or 0) if which is None else which, name=photo_name(path), aligned=aligned
-        )
-        for photo, which, path in zip(photos, faces, paths, strict=True)
-    )
+    def find(photo: "Photo", which: "WhichFace | None", path: Path) -> "tuple[AlignedFace, ...]":
+        chosen = (face or 0) if which is None else which
+        return find_candidates(detector, photo, chosen, name=photo_name(path), aligned=aligned)
+
+    # Detector and model load side by side, each most of the time on one core and without Python's lock. The
+    # model in this thread: a download is what Ctrl-C must end at once.
+    beside = ThreadPoolExecutor(1, "find-faces")
+    try:
+        finding = [beside.submit(find, *given) for given in zip(photos, faces, paths, strict=True)]
+        from xfv_demo.models.loading import load_embedder
+        from xfv_demo.verification import Verifier
+
+        embedder = load_embedder(model, progress=True, **loading)
+        verifier = Verifier.calibrated(embedder, calibration, method, detector=detector, threshold=threshold)
+        probes, references = (found.result() for found in finding)
+    finally:
+        beside.shutdown(cancel_futures=True)
     return verifier, probes, references
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xfv_demo.calibration.storage import load_calibration
 from xfv_demo.errors import CalibrationError, ModelError
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.models.similarity import unit_embeddings
@@ -169,6 +168,9 @@ def gradient_threshold(embedder: Any, threshold: float | None, method: str) -> f
                 f"{method} needs a threshold, and an embedder without a name has no calibration to take it "
                 "from; give threshold=1 - calibration.eer_threshold"
             )
+        # Where a threshold is given, as the pipeline gives it, no calibration is read.
+        from xfv_demo.calibration.storage import load_calibration
+
         return 1 - load_calibration(name).eer_threshold
     if not -1 <= threshold <= 1:
         raise ValueError(f"threshold must be a cosine similarity, in [-1, 1], not {threshold}")

@@ -1,13 +1,15 @@
 """Occlusion's masks: where patches lie, in which order, and how the changes that they make become a map."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from xfv_demo.faces.alignment import ALIGNED_SIZE
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Shape = Literal["square", "circle"]
 Geometry = Literal["published", "covered"]
@@ -116,8 +118,11 @@ class OcclusionMasks:
             filled[unknown] = sums[:, :-1] / sums[:, -1:]
         return filled
 
-    def _weights(self, patch_sizes: tuple[int, ...], geometry: Geometry) -> sparse.csr_array:
+    def _weights(self, patch_sizes: tuple[int, ...], geometry: Geometry) -> "sparse.csr_array":
         """(112 * 112, masks): what a change of distance under a mask adds to each pixel of the map."""
+        # It takes a tenth of a second to import, and all explainers are imported to be listed.
+        from scipy import sparse
+
         columns, pixels, weights = [], [], []
         for size, p in enumerate(patch_sizes):
             masks = np.flatnonzero(self.size_index == size)

@@ -5,7 +5,6 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.transform import SimilarityTransform, estimate_transform
 
 from xfv_demo.errors import ImageError
 from xfv_demo.types import FloatArray, Photo
@@ -34,7 +33,8 @@ _SMALLEST_BILINEAR_SCALE = 0.5
 def estimate_similarity(landmarks: ArrayLike) -> NDArray[np.float64]:
     """Finds the similarity transform that brings landmarks closest to the ArcFace template.
 
-    Least squares over rotation, uniform scale and translation (Umeyama, TPAMI 1991); never a reflection.
+    Least squares over rotation, uniform scale and translation (Umeyama, TPAMI 1991); never a reflection. In
+    the plane, with x + iy for a point, such a transform is z -> az + b, and a is a quotient.
 
     Args:
         landmarks: (5, 2), x and y in pixels, in the template's order.
@@ -48,10 +48,13 @@ def estimate_similarity(landmarks: ArrayLike) -> NDArray[np.float64]:
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != ARCFACE_TEMPLATE.shape or not np.isfinite(points).all():
         raise ValueError(f"landmarks must be five finite points (5, 2), not an array of shape {points.shape}")
-    transform = estimate_transform("similarity", points, ARCFACE_TEMPLATE.astype(np.float64))
-    if not isinstance(transform, SimilarityTransform) or not np.isfinite(transform.params).all():
+    if not np.ptp(points, axis=0).any():
         raise ValueError("the five landmarks lie on one spot; no transform aligns them")
-    return np.asarray(transform.params[:2])
+    here, there = (corners @ np.array([1, 1j]) for corners in (points, ARCFACE_TEMPLATE.astype(np.float64)))
+    centred = here - here.mean()
+    a = np.vdot(centred, there - there.mean()) / np.vdot(centred, centred).real
+    b = there.mean() - a * here.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
 def template_misfit(landmarks: ArrayLike) -> float:

@@ -36,6 +36,10 @@ _EYE_ROWS, _EYE_COLUMNS = slice(40, 64), slice(26, 86)
 _SATURATED = 250
 
 
+NOBODY_REVISION = 1
+"""To be raised with every change of `pictures_of_nobody`: what models make of them is kept."""
+
+
 @dataclass(frozen=True)
 class Caution:
     """Why a verdict on a face deserves less trust than the calibration promises.

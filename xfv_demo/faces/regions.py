@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.draw import polygon2mask
 
 from xfv_demo.faces.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE
 
@@ -145,9 +144,15 @@ def _whole(half: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _inside(outline: Iterable[tuple[float, float]]) -> NDArray[np.bool_]:
     """The pixels in an outline of the face's own coordinates."""
-    rows_and_columns = [(_EYE_LINE + _UNIT * y, _AXIS + _UNIT * x) for x, y in outline]
-    mask: NDArray[np.bool_] = polygon2mask(_SHAPE, rows_and_columns)
-    return mask
+    corners = np.array(list(outline)) * _UNIT + [_AXIS, _EYE_LINE]
+    rows, columns = np.ogrid[: _SHAPE[0], : _SHAPE[1]]
+    # A pixel lies inside where a ray from it to the right crosses the outline an odd number of times.
+    inside = np.zeros(_SHAPE, dtype=bool)
+    for (x, y), (next_x, next_y) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if y != next_y:
+            crossing = x + (rows - y) * (next_x - x) / (next_y - y)
+            inside ^= ((rows < y) != (rows < next_y)) & (columns < crossing)
+    return inside
 
 
 def _region(key: str, name: str, mask: NDArray[np.bool_]) -> Region:

@@ -5,6 +5,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from xfv_demo.errors import XfvError
 from xfv_demo.metrics.intervals import Booleans, Doubles, Integers
 
 LARGEST_DISTANCE = 2.0  # Of the cosine distance: opposite directions.
@@ -56,3 +57,22 @@ def count_same(distances: Doubles, distance_thresholds: Doubles | float) -> Inte
     """How many of sorted distances `is_same` takes for the same at each threshold."""
     # side="left" counts those strictly below.
     return np.asarray(np.searchsorted(distances, distance_thresholds, side="left"))
+
+
+def check_threshold(distance_threshold: float | None) -> float | None:
+    """Refuses a distance threshold that no distance can be told apart by, before the work.
+
+    Args:
+        distance_threshold: A cosine distance; None for none of one's own.
+
+    Returns:
+        The same.
+
+    Raises:
+        XfvError: It is not in (0, 2].
+    """
+    if distance_threshold is not None and not 0 < distance_threshold <= LARGEST_DISTANCE:  # NaN fails too
+        raise XfvError(
+            f"{distance_threshold:g} is no threshold; give a cosine distance above 0 and up to 2, such as 0.6"
+        )
+    return distance_threshold

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from xfv_demo.errors import DatasetError
 
@@ -85,6 +84,8 @@ def check_counts(errors: int, trials: int) -> None:
 
 def wilson(errors: Doubles, trials: float | Doubles, level: float) -> tuple[Doubles, Doubles]:
     """Wilson intervals of rates; see `wilson_interval`. NaN stays NaN."""
+    from scipy.special import ndtri
+
     check_level(level)
     z = float(ndtri((1 + level) / 2))
     rate = errors / trials

@@ -17,7 +17,8 @@ from xfv_demo.errors import ModelError
 from xfv_demo.models.base import INPUT_SHAPE
 from xfv_demo.models.file_content import describe_content
 from xfv_demo.models.input_format import InputFormat, NetworkSignature
-from xfv_demo.models.openvino import import_openvino, reason_of
+from xfv_demo.runtime.openvino import import_openvino, reason_of
+from xfv_demo.runtime.processes import check_process
 
 Layout = Literal["NHWC", "NCHW"]
 
@@ -60,7 +61,7 @@ class NetworkFile:
             An `openvino.Model` of its own; N is free where the network allows it.
         """
         openvino = import_openvino()
-        ops = openvino.opset13
+        ops = openvino.opset14
         model = self.model.clone()
         (inner,) = model.get_parameters()
         batch = self.batch or -1
@@ -108,7 +109,7 @@ def read_network_file(path: Path) -> NetworkFile:
     image, layout = _find_image(path, kind, model)
     embedding, dimensions = _find_embedding(path, model)
     openvino = import_openvino()
-    single = openvino.Model([openvino.opset13.result(embedding)], [image])
+    single = openvino.Model([openvino.opset14.result(embedding)], [image])
     fold_constants(single)
     shape = image.get_partial_shape()
     signature = NetworkSignature(
@@ -135,6 +136,7 @@ def fold_constants(model: Any) -> None:
 
 def _read(path: Path, kind: str) -> Any:
     """OpenVINO's model, as the file has it."""
+    check_process()
     openvino = import_openvino()
     core = openvino.Core()
     if kind == "ONNX":
@@ -239,7 +241,7 @@ def _free_batch(model: Any, batch: int, dimensions: int) -> bool:
         # Its first number as "what comes in" instead of the number at export.
         if is_of_batch and len(pattern) and pattern[0] == batch and not (pattern[1:] == 0).any():
             pattern[0] = 0
-            free = openvino.opset13.reshape(node.input_value(0), pattern, special_zero=True)
+            free = openvino.opset14.reshape(node.input_value(0), pattern, special_zero=True)
             changed.append((node, free))
     for node, free in changed:
         openvino.utils.replace_node(node, free)
@@ -256,7 +258,7 @@ def _free_batch(model: Any, batch: int, dimensions: int) -> bool:
 
 def _dequantized(node: Any) -> list[Any]:
     """ONNX's DequantizeLinear of weights, in blocks too, which OpenVINO's own reading refuses for vectors."""
-    ops = import_openvino().opset13
+    ops = import_openvino().opset14
     given = [node.get_input(number) for number in range(node.get_input_size())]
     if any(one.get_node().get_type_name() != "Constant" for one in given):
         raise ModelError("activations are quantised, not the weights alone; take the model in float32")

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from xfv_demo.models.feature_grid import AffineHead
 from xfv_demo.models.incremental import part_of
-from xfv_demo.models.openvino import OpenVinoNetwork, import_openvino
+from xfv_demo.models.openvino import OpenVinoNetwork
 from xfv_demo.models.similarity import unit_length
+from xfv_demo.runtime.openvino import import_openvino
 from xfv_demo.types import FloatArray
 
 _Doubles = NDArray[np.float64]
@@ -293,7 +294,7 @@ def _through_mean(node: Any, after: _Affine, source: Any) -> _Affine | None:
 def _through_convolution(node: Any, after: _Affine, source: Any) -> _Affine:
     """A convolution without a bias: its transpose, run by OpenVINO."""
     openvino = import_openvino()
-    ops = openvino.opset13
+    ops = openvino.opset14
     settings = node.get_attributes()
     given = ops.parameter(list(after.rows.shape), np.float32)
     transpose = {

@@ -2,13 +2,11 @@
 
 Only forward passes: gradients stay with TensorFlow.
 
-OpenVINO's Python package reports over the network that it was imported, and what its model converter does.
-Here it is imported without its telemetry, and the graph is read by its runtime, which sends nothing.
+The graph is read by OpenVINO's runtime: its model converter reports over the network what it does.
 """
 
 import functools
 import itertools
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
@@ -18,6 +16,7 @@ import numpy as np
 from xfv_demo.errors import ModelError
 from xfv_demo.models.incremental import Box, PatchedNetwork
 from xfv_demo.models.similarity import unit_length
+from xfv_demo.runtime.openvino import import_openvino, reason_of
 from xfv_demo.types import FloatArray
 
 Precision = Literal["float32", "bfloat16"]
@@ -30,9 +29,6 @@ _BATCH = 8
 # How far embeddings may be from TensorFlow's, as a cosine distance. Measured with the bundled model and a
 # ResNet50: 1e-7 in float32, 5e-4 in bfloat16.
 _TOLERANCE: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 1e-3}
-
-_TELEMETRY = "openvino_telemetry"
-_importing = threading.Lock()
 
 
 class OpenVinoNetwork:
@@ -197,28 +193,3 @@ def check_agreement(given: FloatArray, expected: FloatArray, precision: Precisio
             f"its embeddings are {apart:.1g} in cosine distance from what they should be, "
             f"more than {_TOLERANCE[precision]:.0e}"
         )
-
-
-def reason_of(error: Exception) -> str:
-    """The line of an error of OpenVINO's that says what is wrong; others say where in its sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[-1].rstrip(":")
-
-
-def import_openvino() -> Any:
-    """OpenVINO's package; where it was not yet imported, with the stub that it carries for telemetry."""
-    with _importing:
-        before = sys.modules.get(_TELEMETRY)
-        # None makes an import fail as if the package were not there.
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-        try:
-            import openvino
-            import openvino.opset13
-            import openvino.properties.hint
-            import openvino.utils
-        finally:
-            if before is None:
-                del sys.modules[_TELEMETRY]
-            else:
-                sys.modules[_TELEMETRY] = before
-    return openvino
