@@ -32,7 +32,7 @@ from xfv_demo.models.input_format import (
 )
 from xfv_demo.models.loading import load_embedder
 from xfv_demo.models.openvino import OpenVinoNetwork
-from xfv_demo.models.registry import LocatedModel, locate_model
+from xfv_demo.models.registry import locate_model
 from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.models.similarity import directed_embeddings
 from xfv_demo.runtime.paths import assets_folder
@@ -195,8 +195,7 @@ def check_model(
     Raises:
         ModelError: It is no model of aligned faces; the message says what was found.
     """
-    located = locate_model(model)
-    embedder, is_known = _load(located, input_range, channels)
+    embedder, is_known = _load(model, input_range, channels)
     file = embedder.read_file()
     faces = example_faces()
 
@@ -232,11 +231,12 @@ def check_model(
 
 
 def _load(
-    located: LocatedModel, input_range: InputRange | None, channels: Channels | None
+    model: str | os.PathLike[str], input_range: InputRange | None, channels: Channels | None
 ) -> tuple[CompiledEmbedder, bool]:
     """The model, and whether its input format is known; in any format where it is not."""
+    located = locate_model(model)
     if located.path.is_dir():
-        return load_embedder(located.path, input_range=input_range, channels=channels), True
+        return load_embedder(model, input_range=input_range, channels=channels), True
     load = functools.partial(CompiledEmbedder, located.path, name=located.name, keep=False)
     try:
         return load(input_range=input_range, channels=channels), True
