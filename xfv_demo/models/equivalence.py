@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from xfv_demo.errors import ModelError, XfvError
@@ -26,7 +27,6 @@ from xfv_demo.models.similarity import unit_length
 from xfv_demo.models.tensorflow_model import TensorFlowModel
 from xfv_demo.runtime.files import json_text, write_all
 from xfv_demo.runtime.paths import assets_folder, cache_folder
-from xfv_demo.types import FloatArray
 
 _RECORD = "record.json"
 _FROZEN = "frozen.pb"
@@ -54,14 +54,12 @@ class _Record(BaseModel):
 
     Attributes:
         sha256: The model's.
-        read_from: What OpenVINO reads rightly.
-        reason: Why it reads nothing; empty where it does.
+        read_from: What OpenVINO reads rightly. (That it reads nothing is not kept: another version may.)
         embeddings: (2, D), TensorFlow's of `trial_images`, of length 1.
     """
 
     sha256: str
-    read_from: Literal["SavedModel", "frozen graph", "nothing"]
-    reason: str = ""
+    read_from: Literal["SavedModel", "frozen graph"]
     embeddings: list[list[float]]
 
 
@@ -86,23 +84,21 @@ def find_equivalent(
     record = _read_record(sha256)
     if record is not None:
         found = _as_recorded(folder, record, precision)
-        if found.network is not None or record.read_from == "nothing":
+        if found.network is not None:
             return found
         # What held once holds no more, as with another version of OpenVINO: it is looked into again.
     return _compared(folder, sha256, tensorflow(), precision)
 
 
 def _as_recorded(folder: Path, record: _Record, precision: Precision) -> Equivalent:
-    if record.read_from == "nothing":
-        return Equivalent(None, None, record.reason)
     source = folder if record.read_from == "SavedModel" else _kept_in(record.sha256) / _FROZEN
-    return _try(source, np.array(record.embeddings, np.float32), precision)
+    return _try(source, np.array(record.embeddings), precision)
 
 
 def _compared(folder: Path, sha256: str, model: TensorFlowModel, precision: Precision) -> Equivalent:
     """Tries to read the SavedModel, then the graph that TensorFlow made of it; keeps what comes of it."""
     # Where the model's own numbers are not finite, whoever embeds is told so; there is nothing to compare.
-    embeddings = np.round(unit_length(model.expected), _DIGITS)
+    embeddings = np.round(unit_length(model.expected).astype(np.float64), _DIGITS)
     is_sound = bool(np.isfinite(model.expected).all())
     direct = _try(folder, embeddings, "float32")
     if direct.network is not None:
@@ -113,16 +109,15 @@ def _compared(folder: Path, sha256: str, model: TensorFlowModel, precision: Prec
         file = Path(work) / _FROZEN
         file.write_bytes(frozen)
         indirect = _try(file, embeddings, "float32")
-    read_from: Literal["frozen graph", "nothing"] = "nothing" if indirect.network is None else "frozen graph"
-    record = _Record(
-        sha256=sha256, read_from=read_from, reason=indirect.reason, embeddings=embeddings.tolist()
-    )
-    if not _keep(record, is_sound, {} if indirect.network is None else {_FROZEN: frozen}):
-        return Equivalent(None, None, indirect.reason or f"nothing can be kept in the cache {cache_folder()}")
+    if indirect.network is None:
+        return indirect
+    record = _Record(sha256=sha256, read_from="frozen graph", embeddings=embeddings.tolist())
+    if not _keep(record, is_sound, {_FROZEN: frozen}):
+        return Equivalent(None, None, f"its graph cannot be kept in the cache {cache_folder()}")
     return _as_recorded(folder, record, precision)
 
 
-def _try(source: Path, expected: FloatArray, precision: Precision) -> Equivalent:
+def _try(source: Path, expected: NDArray[np.float64], precision: Precision) -> Equivalent:
     """Reads a network and compares what it gives for the trial images."""
     try:
         model = read_network_file(source).for_faces(InputFormat("0..1", "rgb"))
@@ -153,7 +148,7 @@ def _keep(record: _Record, is_sound: bool, files: dict[str, bytes]) -> bool:
     """Keeps what was found out; says whether it could be."""
     if not is_sound:
         return not files
-    content = f"{json_text(record.model_dump(), indent=1)}\n".encode()
+    content = f"{json_text(record.model_dump())}\n".encode()
     try:
         write_all(_kept_in(record.sha256), {**files, _RECORD: content})
     except XfvError:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from xfv_demo.errors import ModelError
 from xfv_demo.models.incremental import Box, PatchedNetwork
@@ -173,7 +174,7 @@ class OpenVinoNetwork:
         return network
 
 
-def check_agreement(given: FloatArray, expected: FloatArray, precision: Precision) -> None:
+def check_agreement(given: FloatArray, expected: ArrayLike, precision: Precision) -> None:
     """Checks that another way of running a network gives the same embeddings.
 
     Args:
@@ -184,8 +185,10 @@ def check_agreement(given: FloatArray, expected: FloatArray, precision: Precisio
     Raises:
         ModelError: They are further apart than the precision explains.
     """
-    if not np.isfinite(expected).all():
+    if not np.isfinite(np.asarray(expected)).all():
         return
+    if given.shape != np.shape(expected):
+        raise ModelError(f"it gives numbers of shape {given.shape}, not {np.shape(expected)}")
     # Of unit vectors, |a - b|^2 is twice the cosine distance, also where one has no direction.
     apart = np.square(unit_length(given) - unit_length(expected)).sum(axis=1).max() / 2
     if not apart <= _TOLERANCE[precision]:
