@@ -100,9 +100,12 @@ def explain(
         ),
     ],
     methods: Annotated[
-        str,
-        typer.Option(help=f"What to explain by, with commas between: {', '.join(EXPLAINERS)}."),
-    ] = "occlusion,xssab",
+        str | None,
+        typer.Option(
+            help=f"What to explain by, with commas between: {', '.join(EXPLAINERS)}. Unless given, those of "
+            "occlusion and xssab that the model allows."
+        ),
+    ] = None,
     model: ModelOption = "auto",
     input_range: InputRangeOption = None,
     channels: ChannelsOption = None,
@@ -124,11 +127,11 @@ def explain(
 ) -> None:
     """Shows where in two faces the evidence lies that they are, or are not, the same person."""
     from xfv_demo.pair_report import PairExplanation
-    from xfv_demo.pipeline import check_methods, stream_pair
+    from xfv_demo.pipeline import DEFAULT_METHODS, check_methods, stream_pair
     from xfv_demo.plots.colours import PALETTES
     from xfv_demo.runtime.provenance import provenance
 
-    chosen = check_methods(listed(methods))
+    chosen = DEFAULT_METHODS if methods is None else check_methods(listed(methods))
     if palette not in PALETTES:
         raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
     check_folder(out)
@@ -146,7 +149,8 @@ def explain(
         channels=channels,
     )
     with progress_bar("Explaining") as show:
-        for step in stream_pair(verifier, probes, references, chosen):
+        # What was asked for by name must be given; of the defaults, what the model allows.
+        for step in stream_pair(verifier, probes, references, chosen, keep_going=methods is None):
             show(round(100 * step.progress), 100)
     command = shlex.join(["python", "-m", "xfv_demo", *sys.argv[1:]])
     explanation = PairExplanation(step.verification, step.results, provenance(verifier.embedder, command))
@@ -155,6 +159,8 @@ def explain(
     typer.echo(_in_words(step.verification))
     for result in explanation.results:
         typer.echo(f"  {result.method:<11} {result.summary} ({result.seconds:.1f} s)")
+    for name, problem in step.problems.items():
+        typer.echo(f"  {name:<11} not computed: {problem}")
     typer.echo(f"Written to {out}: {', '.join(sorted(files))}")
 
 

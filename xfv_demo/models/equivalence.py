@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ValidationError
 
 from xfv_demo.errors import ModelError, XfvError
@@ -117,7 +117,7 @@ def _compared(folder: Path, sha256: str, model: TensorFlowModel, precision: Prec
     return _as_recorded(folder, record, precision)
 
 
-def _try(source: Path, expected: NDArray[np.float64], precision: Precision) -> Equivalent:
+def _try(source: Path, expected: ArrayLike, precision: Precision) -> Equivalent:
     """Reads a network and compares what it gives for the trial images."""
     try:
         model = read_network_file(source).for_faces(InputFormat("0..1", "rgb"))
