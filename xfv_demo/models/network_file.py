@@ -15,6 +15,7 @@ import numpy as np
 
 from xfv_demo.errors import ModelError
 from xfv_demo.models.base import INPUT_SHAPE
+from xfv_demo.models.file_content import describe_content
 from xfv_demo.models.input_format import InputFormat, NetworkSignature
 from xfv_demo.runtime.openvino import import_openvino, reason_of
 from xfv_demo.runtime.processes import check_process
@@ -142,22 +143,23 @@ def _read(path: Path, kind: str) -> Any:
         from openvino.frontend.onnx import ConversionExtension
 
         core.add_extension(ConversionExtension("DequantizeLinear", _dequantized))
-    if kind != "SavedModel":
-        try:
-            with path.open("rb") as stream:
-                is_empty = not stream.read(1)
-        except OSError as error:
-            raise ModelError(f'"{path}" cannot be read ({error.strerror}); check its permissions') from error
-        if is_empty:
-            raise ModelError(f'"{path}" is empty; fetch or export the model anew')
     try:
         with _reading:
             return core.read_model(path)
     except (RuntimeError, OSError, MemoryError) as error:
-        raise ModelError(
-            f'"{path}" cannot be read as {kind}: it is cut off, is something else, or has operations that '
-            f"OpenVINO does not know ({reason_of(error)})"
-        ) from error
+        raise ModelError(f'"{path}" cannot be read as {kind}: {_why_not(path, kind, error)}') from error
+
+
+def _why_not(path: Path, kind: str, error: Exception) -> str:
+    """What keeps a file from being read, as far as it shows."""
+    if kind != "SavedModel":
+        try:
+            content = describe_content(path.read_bytes())
+        except OSError as unreadable:
+            return f"{unreadable.strerror}; check its permissions"
+        if content:
+            return f"it is {content}"
+    return f"it is broken, or has operations that OpenVINO does not know ({reason_of(error)})"
 
 
 def _find_image(path: Path, kind: str, model: Any) -> tuple[Any, Layout]:

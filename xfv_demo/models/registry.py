@@ -54,6 +54,8 @@ BUNDLED_MODELS = ("mobilefacenet",)
 DEFAULT_BUNDLED = "mobilefacenet"
 # What OpenVINO reads beside SavedModel folders.
 FILE_SUFFIXES = (".onnx", ".tflite", ".pb")
+# Of what lies in a folder, for a message of one line.
+_MOST_NAMED = 5
 _WORK_PREFIX = ".fetch-"
 # A live fetch writes something at least every read_timeout, so an hour of silence means that it was killed.
 _STALE_SECONDS = 3600.0
@@ -247,7 +249,13 @@ def _locate_path(given: str) -> LocatedModel:
         if not (folder / "saved_model.pb").is_file():
             # Archives often unpack to a folder within a folder; two levels cover that and walk no whole disk.
             inner = [*folder.glob("*/saved_model.pb"), *folder.glob("*/*/saved_model.pb")]
-            advice = f"did you mean {inner[0].parent}?" if len(inner) == 1 else "give a SavedModel folder"
+            found = [path.parent for path in inner]
+            found += sorted(path for path in folder.iterdir() if path.suffix.lower() in FILE_SUFFIXES)
+            advice = "give a SavedModel folder, or an .onnx, .tflite or frozen .pb file"
+            if len(found) == 1:
+                advice = f"did you mean {found[0]}?"
+            elif found:
+                advice = f"give one of those in it: {', '.join(path.name for path in found[:_MOST_NAMED])}"
             raise ModelError(f"{given} holds no saved_model.pb; {advice}")
     except OSError as error:
         raise ModelError(f"{given} cannot be read ({error.strerror}); check the path") from error
@@ -261,9 +269,11 @@ def _file_advice(file: Path) -> str:
         case ".zip":
             return "unpack it and give the folder in it that holds saved_model.pb"
         case ".h5" | ".hdf5" | ".keras":
-            return "load it in Keras and make one with model.export(folder)"
+            return f'make one in Keras: keras.models.load_model("{file.name}").export("{file.stem}")'
+        case ".pt" | ".pth" | ".ckpt":
+            return f'make one in PyTorch: torch.onnx.export(model, faces, "{file.stem}.onnx")'
         case _:
-            return "give the folder that holds saved_model.pb"
+            return "give one of these"
 
 
 def _find_fetched(model: FetchableModel) -> Path | None:
