@@ -35,6 +35,7 @@ from demo.server.middleware import guarded_by
 from demo.server.uploads import Uploads
 from demo.theme import THEME
 from xfv_demo.errors import XfvError
+from xfv_demo.models.input_format import Channels, InputRange
 from xfv_demo.models.registry import locate_model
 from xfv_demo.runtime.console import one_line_errors, silence_native_libraries
 
@@ -133,9 +134,23 @@ def run(
     model: Annotated[
         str,
         typer.Option(
-            envvar="XFV_MODEL", help="auto, mobilefacenet, arcface-octuplet, or a SavedModel folder."
+            envvar="XFV_MODEL",
+            help="auto, mobilefacenet, arcface-octuplet, a SavedModel folder, or an .onnx, .tflite or frozen "
+            ".pb file.",
         ),
     ] = "auto",
+    input_range: Annotated[
+        InputRange | None,
+        typer.Option(
+            envvar="XFV_INPUT_RANGE",
+            help="The pixels that a model's file takes, from black to white; said once, it is kept for "
+            "the file.",
+        ),
+    ] = None,
+    channels: Annotated[
+        Channels | None,
+        typer.Option(envvar="XFV_CHANNELS", help="The channel that it takes first, likewise."),
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -161,7 +176,7 @@ def run(
     """Shows the page in a browser: two photos in, a verdict and its explanation out."""
     if model not in ("auto", "arcface-octuplet"):
         locate_model(model)  # A wrong folder is an error now, not once the page is up.
-    service = VerificationService(model, calibration)
+    service = VerificationService(model, calibration, input_range, channels)
     host = host or os.environ.get("GRADIO_SERVER_NAME")  # As Gradio would take it; the banner must know.
     public = share or not is_loopback(host)
     signal.signal(signal.SIGTERM, Uploads.end_process)

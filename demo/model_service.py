@@ -5,7 +5,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from xfv_demo.calibration.storage import calibration_path
 from xfv_demo.errors import CalibrationError, ModelError, XfvError, printable
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.faces.detection import MtcnnDetector
+from xfv_demo.models.compiled import CompiledEmbedder
+from xfv_demo.models.input_format import Channels, InputRange
 from xfv_demo.models.loading import load_embedder
 from xfv_demo.models.openvino import Precision
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE, locate_model
-from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.runtime.paths import assets_folder
 from xfv_demo.types import AlignedFace
 from xfv_demo.verification import Verifier
@@ -59,13 +60,22 @@ class VerificationService:
     Args:
         model: As `load_embedder` takes it.
         calibration: The data set whose calibration is to be used; LFW's, if there is one, where None.
+        input_range: What that model's file takes, as `load_embedder` takes it.
+        channels: Likewise.
     """
 
-    def __init__(self, model: str = "auto", calibration: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str = "auto",
+        calibration: str | None = None,
+        input_range: InputRange | None = None,
+        channels: Channels | None = None,
+    ) -> None:
         self.default = ModelConfig(model, dataset=calibration)
+        self._default_format: dict[str, Any] = {"input_range": input_range, "channels": channels}
         # One for all models: faces do not depend on them.
         self._detector = MtcnnDetector()
-        self._loading: dict[tuple[str, Precision], Future[SavedModelEmbedder]] = {}
+        self._loading: dict[tuple[str, Precision], Future[CompiledEmbedder]] = {}
         self._lock = threading.Lock()
         # One after the other: two models that load at once take longer than one after the other.
         self._turn = threading.Lock()
@@ -154,11 +164,11 @@ class VerificationService:
                         found[calibration.dataset, calibration.method] = None
         return list(found)
 
-    def _embedder(self, choice: ModelConfig) -> SavedModelEmbedder | None:
+    def _embedder(self, choice: ModelConfig) -> CompiledEmbedder | None:
         future = self._future(choice)
         return future.result() if future.done() and not future.exception() else None
 
-    def _future(self, choice: ModelConfig) -> "Future[SavedModelEmbedder]":
+    def _future(self, choice: ModelConfig) -> "Future[CompiledEmbedder]":
         key = choice.model, choice.precision
         with self._lock:
             future = self._loading.get(key)
@@ -170,14 +180,16 @@ class VerificationService:
                 ).start()
         return future
 
-    def _load(self, choice: ModelConfig, future: "Future[SavedModelEmbedder]") -> None:
+    def _load(self, choice: ModelConfig, future: "Future[CompiledEmbedder]") -> None:
         try:
             with self._turn:
-                embedder = load_embedder(choice.model, precision=choice.precision)
+                given = self._default_format if choice.model == self.default.model else {}
+                embedder = load_embedder(choice.model, precision=choice.precision, **given)
                 # The first call of each network builds it; the first visitor should not wait for that.
                 self._detector.detect(np.zeros((2 * ALIGNED_SIZE, 2 * ALIGNED_SIZE, 3), np.uint8))
                 blank = np.zeros((2, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32)
-                embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
+                with suppress(ModelError):  # A file of another kind has none.
+                    embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
                 embedder.embed(blank)
                 embedder.patched(blank[0])
         except XfvError as error:

@@ -47,7 +47,11 @@ class FaceNotFoundError(XfvError):
 
 
 class ModelError(XfvError):
-    """A folder is no face-embedding SavedModel, or a model lacks what was asked of it."""
+    """A file is no model that embeds faces, or a model lacks what was asked of it."""
+
+
+class UnknownFormatError(ModelError):
+    """A model's file does not say what pixels its network takes, and nobody has."""
 
 
 class DownloadError(ModelError):

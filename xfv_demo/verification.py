@@ -21,8 +21,8 @@ from xfv_demo.faces.images import PhotoSource, photo_name
 from xfv_demo.faces.quality import NOBODY_REVISION, Caution, cautions, pictures_of_nobody
 from xfv_demo.metrics.decision import check_threshold, is_same
 from xfv_demo.models.base import Embedder
+from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE
-from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.models.similarity import cosine_distance, directed_embeddings, unit_embeddings
 from xfv_demo.runtime.files import write_whole
 from xfv_demo.runtime.paths import cache_folder
@@ -75,7 +75,7 @@ class Verifier:
     @classmethod
     def calibrated(
         cls,
-        embedder: SavedModelEmbedder,
+        embedder: CompiledEmbedder,
         dataset: str | None = None,
         method: str | None = None,
         *,
@@ -391,9 +391,9 @@ def _of_other_weights(model: str, calibration: Calibration) -> str:
     )
 
 
-def _with_hint(reason: str, embedder: SavedModelEmbedder) -> str:
+def _with_hint(reason: str, embedder: CompiledEmbedder) -> str:
     """Why there is no calibration, and the command that makes one for this very model."""
     known = embedder.name in (*BUNDLED_MODELS, *FETCHABLE)
-    model = shlex.quote(embedder.name if known else str(embedder.folder))
+    model = shlex.quote(embedder.name if known else str(embedder.path))
     command = f"python -m xfv_demo calibrate --model {model} --data LFW_FOLDER"
     return f"{reason.partition(';')[0]}; make one with: {command}"

@@ -100,7 +100,7 @@ def test_a_network_that_nobody_uses_is_gone(photo, rng):
     """A large model takes gigabytes: nothing may keep one that was replaced on the page."""
     embedder = SavedModelEmbedder(BUNDLED, engine="openvino")
     assert_agrees(embedder, photo, [Box(10, 10, 20, 20)], rng)
-    networks = [weakref.ref(embedder._forward), weakref.ref(embedder._forward._patched)]
+    networks = [weakref.ref(embedder._network), weakref.ref(embedder._network._patched)]
     del embedder
     gc.collect()
     assert [network() for network in networks] == [None, None]
@@ -168,7 +168,7 @@ def test_networks_of_other_kinds(kind, tmp_path, rng, monkeypatch):
     boxes = [Box(top, left, top + 9, left + 9) for top in starts for left in starts]
     assert_agrees(embedder, rng.random((SIDE, SIDE, 3), np.float32), boxes, rng)
     # Nothing is local behind a first layer that differs from place to place.
-    assert (embedder._forward._patched is None) == (kind == "places")
+    assert (embedder._network._patched is None) == (kind == "places")
 
 
 def test_a_network_that_computes_windows_otherwise_is_not_cut(embedder, monkeypatch, photo, rng):
@@ -181,5 +181,5 @@ def test_a_network_that_computes_windows_otherwise_is_not_cut(embedder, monkeypa
         return prepared
 
     monkeypatch.setattr(PatchedNetwork, "photo", shifted)
-    fresh = SavedModelEmbedder(embedder.folder, engine="openvino")
+    fresh = SavedModelEmbedder(embedder.path, engine="openvino")
     assert_agrees(fresh, photo, [Box(10, 10, 20, 20)], rng)

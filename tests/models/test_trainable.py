@@ -110,7 +110,7 @@ class TestModels:
         assert distances(backbone, tuned, faces).max() < 1e-5
         np.testing.assert_allclose(tuned.embed(faces), backbone.grids_and_embeddings(faces)[1], atol=1e-5)
         np.testing.assert_array_equal(origin.embed(faces), before)
-        assert folder_sha256(origin.folder) == origin.sha256
+        assert folder_sha256(origin.path) == origin.sha256
         assert TrainableBackbone(tuned).count_params() == backbone.count_params()
         assert origin.sha256 in (tmp_path / "tuned" / "README.md").read_text(encoding="utf-8")
         assert tuned.sha256 != origin.sha256

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from xfv_demo.batch.cache import EmbeddingStore
@@ -154,7 +155,7 @@ def _prepare_all(tasks: Iterable[_Task], detector: MtcnnDetector, workers: int) 
         return
     with concurrent.futures.ProcessPoolExecutor(
         workers,
-        # TensorFlow does not survive a fork.
+        # Networks do not survive a fork.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
         initargs=(detector,),
@@ -182,11 +183,9 @@ def _start_worker(detector: MtcnnDetector) -> None:
     global _worker_detector
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence_native_libraries()
-    import tensorflow as tf
-
     # One thread for each process: more would only get in each other's way.
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    cv2.setNumThreads(1)
+    detector.threads = 1
     _worker_detector = detector
 
 

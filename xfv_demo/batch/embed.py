@@ -22,7 +22,7 @@ from xfv_demo.datasets.pairs import PairSet
 from xfv_demo.datasets.sources import ImageSource
 from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.models.base import KnownEmbedder
-from xfv_demo.models.savedmodel import SavedModelEmbedder
+from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.similarity import checked_embeddings, cosine_distance, unit_embeddings
 from xfv_demo.types import FloatArray
 
@@ -152,7 +152,7 @@ def embed_images(
 
 def measure_pairs(
     pairs: PairSet,
-    embedder: SavedModelEmbedder,
+    embedder: CompiledEmbedder,
     store: EmbeddingStore,
     *,
     detector: MtcnnDetector | None = None,

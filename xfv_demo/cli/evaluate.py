@@ -13,10 +13,12 @@ from xfv_demo.calibration.calibrators import DEFAULT_METHOD
 from xfv_demo.cli.options import (
     AlignedSetOption,
     CalibrationOption,
+    ChannelsOption,
     CountOption,
     DataOption,
     DistancesOption,
     FaceOption,
+    InputRangeOption,
     MethodOption,
     ModelOption,
     OptionalDataOption,
@@ -84,6 +86,8 @@ def calibrate(
     data: OptionalDataOption = None,
     distances: DistancesOption = None,
     model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
     pairs_file: PairsFileOption = None,
     dataset: Annotated[
         str | None, typer.Option(help="What to call the data set; its own name unless given.")
@@ -113,7 +117,12 @@ def calibrate(
         measured = measured_elsewhere(data, distances, dataset, model, aligned=aligned)
     else:
         measured = measure(
-            read_pairs(data, pairs_file, dataset, count, seed, aligned=aligned), model, face, foldwise=False
+            read_pairs(data, pairs_file, dataset, count, seed, aligned=aligned),
+            model,
+            face,
+            foldwise=False,
+            input_range=input_range,
+            channels=channels,
         )
     calibration = Calibration.fit(
         measured.scores,
@@ -150,6 +159,8 @@ app.add_typer(evaluate_app, name="evaluate")
 def evaluate_lfw(
     data: DataOption,
     model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
     pairs_file: PairsFileOption = None,
     method: MethodOption = DEFAULT_METHOD,
     face: FaceOption = "central",
@@ -165,7 +176,9 @@ def evaluate_lfw(
     check_method(method)
     check_folder(out)
     pairs = read_lfw(data, pairs_file)
-    _evaluate(measure(as_aligned_set(pairs) if aligned else pairs, model, face), method, seed, out)
+    pairs = as_aligned_set(pairs) if aligned else pairs
+    measured = measure(pairs, model, face, input_range=input_range, channels=channels)
+    _evaluate(measured, method, seed, out)
 
 
 @evaluate_app.command("pairs")
@@ -173,6 +186,8 @@ def evaluate_pairs(
     data: OptionalDataOption = None,
     distances: DistancesOption = None,
     model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
     dataset: Annotated[
         str | None, typer.Option(help="What to call the data set; its own name unless given.")
     ] = None,
@@ -192,7 +207,8 @@ def evaluate_pairs(
     if distances:
         measured = measured_elsewhere(data, distances, dataset, model, aligned=aligned)
     else:
-        measured = measure(read_pairs(data, None, dataset, count, seed, aligned=aligned), model, face)
+        pairs = read_pairs(data, None, dataset, count, seed, aligned=aligned)
+        measured = measure(pairs, model, face, input_range=input_range, channels=channels)
     _evaluate(measured, method, seed, out)
 
 
@@ -279,8 +295,9 @@ def evaluate_patch_lfw(
     # Before the data: what is wrong with the model should not cost the wait for the faces.
     from xfv_demo.calibration.storage import load_calibration
     from xfv_demo.models.loading import load_embedder
+    from xfv_demo.models.savedmodel import as_savedmodel
 
-    embedder = load_embedder(model, progress=True)
+    embedder = as_savedmodel(load_embedder(model, progress=True), "comparing explanations")
     similarity_threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
     made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, aligned=aligned)
     if save:

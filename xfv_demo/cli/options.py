@@ -29,9 +29,22 @@ ModelOption = Annotated[
     str,
     typer.Option(
         "--model",
-        help="auto, mobilefacenet, arcface-octuplet, or a SavedModel folder. Auto takes arcface-octuplet "
-        "where it is at hand or can be fetched, else the bundled mobilefacenet.",
+        help="auto, mobilefacenet, arcface-octuplet, a SavedModel folder, or an .onnx, .tflite or frozen .pb "
+        "file. Auto takes arcface-octuplet where it is at hand or can be fetched, else the bundled "
+        "mobilefacenet.",
     ),
+]
+
+InputRangeOption = Annotated[
+    Literal["0..1", "-1..1", "0..255"] | None,
+    typer.Option(
+        help="The pixels that a model's file takes, from black to white; said once, it is kept for the file."
+    ),
+]
+
+ChannelsOption = Annotated[
+    Literal["rgb", "bgr"] | None,
+    typer.Option(help="The channel that it takes first, likewise. check-model finds out which fit."),
 ]
 
 

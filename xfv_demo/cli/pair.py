@@ -4,7 +4,7 @@ import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,8 +13,10 @@ from xfv_demo.cli.options import (
     BestFaceOption,
     CalibrationMethodOption,
     CalibrationOption,
+    ChannelsOption,
     FaceAOption,
     FaceBOption,
+    InputRangeOption,
     ModelOption,
     PrecisionOption,
     ProbeArgument,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from xfv_demo.faces.candidates import WhichFace
-    from xfv_demo.models.openvino import Precision
     from xfv_demo.types import AlignedFace, Photo, Verification
     from xfv_demo.verification import Verifier
 
@@ -42,6 +43,8 @@ def verify(
     probe: ProbeArgument,
     reference: ReferenceArgument,
     model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     faces: Annotated[
         bool,
@@ -62,7 +65,16 @@ def verify(
     if faces and aligned:
         raise XfvError("--faces lists the faces found, but with --aligned none is looked for; leave one out")
     verifier, probes, references = _found(
-        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned
+        (probe, reference),
+        (face_a, face_b),
+        face,
+        model,
+        calibration,
+        method,
+        threshold,
+        aligned,
+        input_range=input_range,
+        channels=channels,
     )
     from xfv_demo.pipeline import stream_pair
 
@@ -92,6 +104,8 @@ def explain(
         typer.Option(help=f"What to explain by, with commas between: {', '.join(EXPLAINERS)}."),
     ] = "occlusion,xssab",
     model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
     calibration: CalibrationOption = None,
     method: CalibrationMethodOption = None,
     face: BestFaceOption = None,
@@ -119,7 +133,17 @@ def explain(
         raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
     check_folder(out)
     verifier, probes, references = _found(
-        (probe, reference), (face_a, face_b), face, model, calibration, method, threshold, aligned, precision
+        (probe, reference),
+        (face_a, face_b),
+        face,
+        model,
+        calibration,
+        method,
+        threshold,
+        aligned,
+        precision=precision,
+        input_range=input_range,
+        channels=channels,
     )
     with progress_bar("Explaining") as show:
         for step in stream_pair(verifier, probes, references, chosen):
@@ -153,9 +177,9 @@ def _found(
     method: str | None,
     threshold: float | None,
     aligned: bool,
-    precision: "Precision" = "float32",
+    **loading: Any,
 ) -> "tuple[Verifier, tuple[AlignedFace, ...], tuple[AlignedFace, ...]]":
-    """The model, and the faces of both photos that come into question."""
+    """The model, loaded with these settings, and the faces of both photos that come into question."""
     from xfv_demo.faces.alignment import as_aligned
     from xfv_demo.faces.candidates import find_candidates
     from xfv_demo.faces.detection import MtcnnDetector
@@ -182,7 +206,7 @@ def _found(
         from xfv_demo.models.loading import load_embedder
         from xfv_demo.verification import Verifier
 
-        embedder = load_embedder(model, progress=True, precision=precision)
+        embedder = load_embedder(model, progress=True, **loading)
         verifier = Verifier.calibrated(embedder, calibration, method, detector=detector, threshold=threshold)
         probes, references = (found.result() for found in finding)
     finally:

@@ -131,11 +131,12 @@ def _train_xcos(
         shown = zip(pairs.folds, pairs.people, strict=True)
         people -= {name for fold, pair in shown if fold in folds for name in pair}
     # Keras takes seconds to import: not before the words are known to be right.
+    from xfv_demo.models.savedmodel import as_savedmodel
     from xfv_demo.models.xcos_head import head_folder
     from xfv_demo.training.grid_cache import compute_grids
     from xfv_demo.training.train import train_head
 
-    embedder = load_embedder(model, progress=True)
+    embedder = as_savedmodel(load_embedder(model, progress=True), "training xCos")
     folder = out or head_folder(embedder.name)
     kept = cache_folder() / "grids"
     with (

@@ -30,7 +30,7 @@ from xfv_demo.types import FloatArray
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from xfv_demo.models.savedmodel import SavedModelEmbedder
+    from xfv_demo.models.compiled import CompiledEmbedder
     from xfv_demo.models.xcos_head import TrainedHead
 
 _FORMAT = "xfv-demo xcos report"
@@ -176,7 +176,7 @@ class ProjectedGrids:
         head: A head for it.
     """
 
-    def __init__(self, embedder: "SavedModelEmbedder", head: "TrainedHead") -> None:
+    def __init__(self, embedder: "CompiledEmbedder", head: "TrainedHead") -> None:
         self._embedder = embedder
         self._head = head
         height, width, _ = head.network.grid_shape
@@ -196,7 +196,7 @@ class ProjectedGrids:
 
 def measure_similarities(
     pairs: PairSet,
-    embedder: "SavedModelEmbedder",
+    embedder: "CompiledEmbedder",
     heads: "Sequence[TrainedHead]",
     chosen: NDArray[np.int64],
     store: EmbeddingStore,

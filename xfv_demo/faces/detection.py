@@ -1,21 +1,23 @@
 """Faces and their five landmarks, found by MTCNN."""
 
-import functools
 import importlib.metadata
-import importlib.resources
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import threading
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xfv_demo.errors import ModelError
 from xfv_demo.faces.alignment import template_misfit
+from xfv_demo.faces.compiled_detector import OUTPUT_SIDE, CompiledMtcnn
+from xfv_demo.faces.tensorflow_detector import TensorFlowMtcnn
 from xfv_demo.runtime.processes import check_process
 from xfv_demo.types import Face, Photo
+
+Engine = Literal["auto", "openvino", "tensorflow"]
 
 
 class Detector(Protocol):
@@ -69,8 +71,9 @@ _CUTS = (
     (1.1, 0.0, 0.06),
     (1.1, 0.0, -0.06),
 )
-# The side of the network's input, in pixels.
-_CUT_SIDE = 48
+# Held while a detector loads its networks: threads that ask it at once load them once.
+_loading = threading.Lock()
+
 # Probabilities end here, so that their logarithms are finite.
 _TINY = 1e-12
 
@@ -78,14 +81,20 @@ _TINY = 1e-12
 class MtcnnDetector:
     """Finds faces by MTCNN (Zhang et al., IEEE SPL 2016, arXiv 1604.02878), as the package `mtcnn` has it.
 
-    Loading the three networks takes a second or two and is put off until the first photo. Safe to call from
-    several threads once loaded.
+    Loading the three networks is put off until the first photo. Safe to call from several threads.
+
+    Attributes:
+        notice: Why TensorFlow was taken where OpenVINO was wanted; None where it was not, or not yet.
 
     Args:
         longest_side: Photos larger than this many pixels are reduced to it for detection. Faces under about
             20 pixels at that size are missed, so where nothing is found, twice the size is tried.
         border: A face that fills its photo is missed by MTCNN. Where nothing is found, this share of the
             longer side is added as a grey border on all sides, and the search is repeated.
+        engine: What runs the three networks; the faces are the same. "auto" takes OpenVINO, and the package
+            itself, with TensorFlow, only where OpenVINO is not installed or cannot run them; `notice` then
+            says so, and so does the log.
+        threads: How many one call may use; all cores where None.
 
     Example:
         >>> from xfv_demo import MtcnnDetector, read_photo
@@ -94,13 +103,29 @@ class MtcnnDetector:
         ((5, 2), True, 0)
     """
 
-    def __init__(self, *, longest_side: int = 1024, border: float = 0.25) -> None:
+    def __init__(
+        self,
+        *,
+        longest_side: int = 1024,
+        border: float = 0.25,
+        engine: Engine = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if engine not in get_args(Engine):
+            raise ValueError(f'engine must be one of {", ".join(get_args(Engine))}, not "{engine}"')
         self.longest_side = longest_side
         self.border = border
+        self.engine = engine
+        self.threads = threads
+        self.notice: str | None = None
+        self._loaded: CompiledMtcnn | TensorFlowMtcnn | None = None
 
     @property
     def fingerprint(self) -> str:
-        """What the faces found depend on, beside the photo: to know kept ones again by."""
+        """What the faces found depend on, beside the photo: to know kept ones again by.
+
+        Not on the engine: its rounding moves boxes and landmarks by a hundred thousandth of a face's side.
+        """
         version = importlib.metadata.version("mtcnn")
         settings = f"longest side {self.longest_side}, border {self.border}"
         return f"mtcnn {version}, {settings}, revision {_REVISION}"
@@ -131,34 +156,30 @@ class MtcnnDetector:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy in another process starts from: the settings, not the loaded networks."""
-        return {name: value for name, value in vars(self).items() if name != "_mtcnn"}
+        return {**vars(self), "_loaded": None}
 
-    @functools.cached_property
-    def _mtcnn(self) -> Any:
-        import tensorflow as tf
-        from mtcnn import MTCNN
-        from mtcnn.stages import StageONet, StagePNet, StageRNet
+    @property
+    def _mtcnn(self) -> CompiledMtcnn | TensorFlowMtcnn:
+        with _loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
 
-        # The package looks for its weights in the working directory first, and they are pickles: whole paths
-        # keep a stray pnet.lz4 from being run.
-        weights = importlib.resources.files("mtcnn.assets.weights")
-        files = ((StagePNet, "pnet.lz4"), (StageRNet, "rnet.lz4"), (StageONet, "onet.lz4"))
-        with _ignoring_closed_files():
-            stages = [stage(weights=str(weights / file)) for stage, file in files]
-        for stage, side in zip(stages, (None, 24, 48), strict=True):
-            # Called as Keras models, layer by layer, the networks spend most of their time between layers:
-            # 59 ms for an LFW image on one thread, against 27 ms as graphs, with the same numbers.
-            signature = [tf.TensorSpec((None, side, side, 3), tf.float32)]
-            stage._model = tf.function(functools.partial(stage.model, training=False), signature)
-        return MTCNN(stages=stages)
+    def _load(self) -> CompiledMtcnn | TensorFlowMtcnn:
+        if self.engine != "tensorflow":
+            try:
+                return CompiledMtcnn(self.threads)
+            except (ImportError, ModelError) as error:
+                if self.engine == "openvino":
+                    raise
+                self.notice = f"faces are found by TensorFlow, which is slower: {error}"
+                logging.getLogger(__name__).warning(self.notice)
+        return TensorFlowMtcnn(self.threads)
 
     def _detect(self, image: Photo) -> list[Face]:
         """Finds faces in an image as it stands."""
         check_process()
-        # The smallest face stays at mtcnn's default of 20 pixels: with any other its image pyramid goes on
-        # to levels smaller than the network's input, which fails and is reported as "no faces".
-        found = self._mtcnn.detect_faces(image, output_type="numpy", box_format="xyxy")
-        faces = [_face(row, image.shape[:2]) for row in found]
+        faces = [_face(row, image.shape[:2]) for row in self._mtcnn.detect(image)]
         faces = [face for face in faces if template_misfit(face.landmarks) <= _LARGEST_MISFIT]
         if not faces:
             return []
@@ -176,11 +197,11 @@ class MtcnnDetector:
             Of each face the mean log odds, and how far its landmarks move from cut to cut, as a share of the
             distance between the eyes.
         """
-        output = self._mtcnn.get_stage(stage_id=3)._model((cuts.astype(np.float32) - 127.5) / 128)
-        none, face = np.asarray(output[2], np.float64).T
+        probabilities, landmarks = self._mtcnn.confirm(cuts)
+        none, face = probabilities.astype(np.float64).T
         log_odds = np.log(np.maximum(face, _TINY)) - np.log(np.maximum(none, _TINY))
         # Five x, then five y, as shares of the cut's side, from its top left corner; now of the find's side.
-        points = np.asarray(output[1], np.float64).reshape(-1, len(_CUTS), 2, 5)
+        points = landmarks.astype(np.float64).reshape(-1, len(_CUTS), 2, 5)
         enlarged, *shifts = np.array(_CUTS).T
         points = (points - 0.5) * enlarged[:, None, None] + np.stack(shifts, axis=1)[:, :, None]
         mean = points.mean(axis=1)
@@ -245,22 +266,6 @@ class MtcnnDetector:
         return faces
 
 
-@contextmanager
-def _ignoring_closed_files() -> Iterator[None]:
-    """Keeps Python 3.13 from reporting that lz4, once done with a file of weights, flushes it again."""
-    report = sys.unraisablehook
-
-    def report_others(event: "sys.UnraisableHookArgs") -> None:
-        if not (isinstance(event.exc_value, ValueError) and "closed file" in str(event.exc_value)):
-            report(event)
-
-    sys.unraisablehook = report_others
-    try:
-        yield
-    finally:
-        sys.unraisablehook = report
-
-
 def _area(face: Face) -> float:
     return face.area
 
@@ -286,14 +291,14 @@ def _cuts(image: Photo, box: NDArray[np.float32]) -> NDArray[np.uint8]:
     cuts = []
     for enlarged, across, down in _CUTS:
         # Averaged down by whole steps: a bilinear warp alone would leave out pixels of a large face.
-        step = max(1, int(side * enlarged / _CUT_SIDE))
-        scale = step * _CUT_SIDE / (side * enlarged)
+        step = max(1, int(side * enlarged / OUTPUT_SIDE))
+        scale = step * OUTPUT_SIDE / (side * enlarged)
         centre = np.array([(left + right) / 2 + across * side, (top + bottom) / 2 + down * side])
-        offset = step * _CUT_SIDE / 2 - scale * centre
+        offset = step * OUTPUT_SIDE / 2 - scale * centre
         matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
-        cut = cv2.warpAffine(image, matrix, (step * _CUT_SIDE, step * _CUT_SIDE), flags=cv2.INTER_LINEAR)
+        cut = cv2.warpAffine(image, matrix, (step * OUTPUT_SIDE, step * OUTPUT_SIDE), flags=cv2.INTER_LINEAR)
         cuts.append(
-            cv2.resize(cut, (_CUT_SIDE, _CUT_SIDE), interpolation=cv2.INTER_AREA) if step > 1 else cut
+            cv2.resize(cut, (OUTPUT_SIDE, OUTPUT_SIDE), interpolation=cv2.INTER_AREA) if step > 1 else cut
         )
     return np.stack(cuts)
 

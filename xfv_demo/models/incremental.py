@@ -123,7 +123,7 @@ class PatchedNetwork:
         if not self._cuts or not self.saves(_TYPICAL_SIDE):
             raise ModelError("patches reach too much of this network for anything to be saved")
         names = [None, *(cut.name for cut in self._cuts), None]
-        self._parts = [_part(model, first, last) for first, last in itertools.pairwise(names)]
+        self._parts = [part_of(model, first, last) for first, last in itertools.pairwise(names)]
         self._bases = [compile_model(part) for part in self._parts[:-1]]
         tail = self._parts.pop()
         tail.reshape([_TENSORS_AT_ONCE, *self._cuts[-1].shape])
@@ -456,7 +456,7 @@ def _choose_cuts(cuts: Sequence[_Cut], whole: float, side: int) -> list[_Cut]:
     return min(best, key=lambda one: one[0])[1]
 
 
-def _part(model: Any, first: str | None, last: str | None) -> Any:
+def part_of(model: Any, first: str | None, last: str | None) -> Any:
     """The network between two cuts; from its input where `first` is None, to its output where `last` is."""
     import openvino
 

@@ -2,6 +2,9 @@
 
 import os
 
+from xfv_demo.errors import ModelError
+from xfv_demo.models.compiled import CompiledEmbedder
+from xfv_demo.models.input_format import Channels, InputRange
 from xfv_demo.models.openvino import Precision
 from xfv_demo.models.registry import locate_model
 from xfv_demo.models.savedmodel import Engine, SavedModelEmbedder
@@ -15,18 +18,23 @@ def load_embedder(
     batch_size: int = 64,
     engine: Engine = "auto",
     precision: Precision = "float32",
-) -> SavedModelEmbedder:
+    input_range: InputRange | None = None,
+    channels: Channels | None = None,
+) -> CompiledEmbedder:
     """Finds and loads a model.
 
     Args:
-        model: "auto", "mobilefacenet" (bundled), "arcface-octuplet" (fetched once), or a SavedModel folder.
-            Auto takes ArcFaceOctupletLoss from demo/, from the cache or from the network, else the bundled
-            model; the embedder's `notice` then says why.
+        model: "auto", "mobilefacenet" (bundled), "arcface-octuplet" (fetched once), a SavedModel folder, or
+            an .onnx, .tflite or frozen .pb file. Auto takes ArcFaceOctupletLoss from demo/, from the cache or
+            from the network, else the bundled model; the embedder's `notice` then says why.
         allow_download: Whether the network may be asked.
         progress: Whether a download shows a progress bar.
         batch_size: How many images at most go through TensorFlow at once.
         engine: "openvino", "tensorflow" or "auto", as for `SavedModelEmbedder`.
         precision: "float32" or "bfloat16", as for `SavedModelEmbedder`.
+        input_range: The values that a file's network takes black and white for, "0..1", "-1..1" or "0..255".
+            What was given once is kept for that file; what is known of the file where None.
+        channels: Which channel it takes first, "rgb" or "bgr", likewise.
 
     Returns:
         The embedder, ready to use.
@@ -43,8 +51,24 @@ def load_embedder(
         ((1, 192), 1.0)
     """
     located = locate_model(model, allow_download=allow_download, progress=progress)
+    if located.path.is_file():
+        if engine == "tensorflow":
+            raise ModelError(f'"{located.path}" runs in OpenVINO alone; TensorFlow runs SavedModel folders')
+        return CompiledEmbedder(
+            located.path,
+            name=located.name,
+            input_range=input_range,
+            channels=channels,
+            precision=precision,
+            notice=located.notice,
+        )
+    if input_range or channels:
+        raise ModelError(
+            f'"{located.path}" is a SavedModel, which takes RGB in [0, 1] here; an '
+            "input range or order of channels is for files such as .onnx"
+        )
     return SavedModelEmbedder(
-        located.folder,
+        located.path,
         name=located.name,
         batch_size=batch_size,
         engine=engine,

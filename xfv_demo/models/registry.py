@@ -26,13 +26,14 @@ class LocatedModel:
     """A model found on this machine.
 
     Attributes:
-        name: A known model's name, or the folder's name without ".tf".
-        folder: The SavedModel folder.
+        name: A known model's name, or the folder's name without ".tf"; None for a file, which may be a
+            known one.
+        path: The SavedModel folder, or the file.
         notice: One line for the user if this is not the model they may have expected, else None.
     """
 
-    name: str
-    folder: Path
+    name: str | None
+    path: Path
     notice: str | None
 
 
@@ -51,6 +52,8 @@ FETCHABLE = {
 PREFERRED_MODEL = "arcface-octuplet"
 BUNDLED_MODELS = ("mobilefacenet",)
 DEFAULT_BUNDLED = "mobilefacenet"
+# What OpenVINO reads beside SavedModel folders.
+FILE_SUFFIXES = (".onnx", ".tflite", ".pb")
 _WORK_PREFIX = ".fetch-"
 # A live fetch writes something at least every read_timeout, so an hour of silence means that it was killed.
 _STALE_SECONDS = 3600.0
@@ -231,10 +234,16 @@ def _locate_path(given: str) -> LocatedModel:
             names = ", ".join(["auto", *BUNDLED_MODELS, *FETCHABLE])
             raise ModelError(
                 f"{given!r} is neither a model's name nor a folder that exists; "
-                f"give one of {names}, or the path of a SavedModel folder"
+                f"give one of {names}, or the path of a SavedModel folder or of an .onnx, "
+                ".tflite or frozen .pb file"
             )
+        if folder.is_file() and folder.suffix.lower() in FILE_SUFFIXES and folder.name != "saved_model.pb":
+            return LocatedModel(None, folder, notice=None)
         if not folder.is_dir():
-            raise ModelError(f"{given} is a file, but a model is a SavedModel folder; {_file_advice(folder)}")
+            raise ModelError(
+                f"{given} is a file, but a model is a SavedModel folder, or an .onnx, .tflite or frozen .pb "
+                f"file; {_file_advice(folder)}"
+            )
         if not (folder / "saved_model.pb").is_file():
             # Archives often unpack to a folder within a folder; two levels cover that and walk no whole disk.
             inner = [*folder.glob("*/saved_model.pb"), *folder.glob("*/*/saved_model.pb")]
@@ -253,8 +262,6 @@ def _file_advice(file: Path) -> str:
             return "unpack it and give the folder in it that holds saved_model.pb"
         case ".h5" | ".hdf5" | ".keras":
             return "load it in Keras and make one with model.export(folder)"
-        case ".tflite":
-            return "export one from the model that the .tflite file was converted from"
         case _:
             return "give the folder that holds saved_model.pb"
 

@@ -1,8 +1,8 @@
-"""From aligned faces to embeddings: what an embedder is, and the one that runs a TensorFlow SavedModel."""
+"""The embedder that runs a TensorFlow SavedModel: in OpenVINO, with gradients from TensorFlow."""
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -10,36 +10,51 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xfv_demo.errors import ModelError
-from xfv_demo.models.base import INPUT_SHAPE, checked_images
-from xfv_demo.models.feature_grid import AffineHead, find_affine_head, last_grid
-from xfv_demo.models.frozen_graph import FrozenGraph, as_function, load_frozen, trial_images
-from xfv_demo.models.incremental import Box
-from xfv_demo.models.openvino import OpenVinoNetwork, Precision, check_agreement
+from xfv_demo.models.base import checked_images
+from xfv_demo.models.compiled import CompiledEmbedder
+from xfv_demo.models.equivalence import Equivalent, find_equivalent
+from xfv_demo.models.frozen_graph import FrozenGraph
+from xfv_demo.models.input_format import InputFormat
+from xfv_demo.models.network_file import NetworkFile, read_network_file
+from xfv_demo.models.openvino import Precision
 from xfv_demo.models.registry import folder_sha256
-from xfv_demo.models.similarity import unit_length
-from xfv_demo.runtime.processes import check_process
+from xfv_demo.models.tensorflow_model import TensorFlowModel
 from xfv_demo.types import FloatArray
 
 Engine = Literal["auto", "openvino", "tensorflow"]
 
 
-class SavedModelEmbedder:
+def as_savedmodel(embedder: CompiledEmbedder, purpose: str) -> "SavedModelEmbedder":
+    """The same embedder, for what needs a SavedModel: its gradients, or its graph to change.
+
+    Args:
+        embedder: The model.
+        purpose: What needs it, as a message begins.
+
+    Raises:
+        ModelError: It is another kind of model.
+    """
+    if not isinstance(embedder, SavedModelEmbedder):
+        raise ModelError(
+            f'{purpose} needs a SavedModel, and "{embedder.path}" is none; take the one it was made from'
+        )
+    return embedder
+
+
+class SavedModelEmbedder(CompiledEmbedder):
     """Runs any SavedModel that takes aligned faces and gives embeddings.
 
-    The model's serving signature is loaded as a graph and its variables are frozen into constants. That
-    needs no Keras of any version, loads exports that carry optimizer slots (which `tf.saved_model.load`
-    refuses without tf_keras; it is asked only where the graph does not load), lets TensorFlow fold constants,
-    and shows the inner tensors of foreign models.
-
-    Embeddings come from OpenVINO, which runs the same graph several times as fast, once two images have
-    shown that it gives what TensorFlow gives. Gradients and feature grids come from TensorFlow.
+    Embeddings and feature grids come from OpenVINO, which reads the model by itself and is several times as
+    fast as TensorFlow. That it gives what TensorFlow gives is found out once for a model, and held to at each
+    start (`equivalence.find_equivalent`). Gradients come from TensorFlow, which is imported when they are
+    first asked for.
 
     Safe to call from several threads. Pickled, it is loaded again from its folder in the other process. A
     process that was forked from one which has used a model gets an `XfvError`.
 
     Attributes:
         name: The model's name, for messages and reports.
-        folder: Where the SavedModel lies.
+        path: Where the SavedModel lies.
         dimensions: D, the embedding's length.
         engine: What computes the embeddings, its version and precision, for reports.
         notice: A line that the user should see, such as why this model runs and not another; or None.
@@ -61,7 +76,7 @@ class SavedModelEmbedder:
 
     Example:
         >>> from xfv_demo import SavedModelEmbedder
-        >>> embedder = SavedModelEmbedder("assets/models/mobilefacenet", engine="tensorflow")
+        >>> embedder = SavedModelEmbedder("assets/models/mobilefacenet")
         >>> embedder.name, embedder.dimensions
         ('mobilefacenet', 192)
     """
@@ -82,83 +97,58 @@ class SavedModelEmbedder:
             raise ValueError(f'engine must be one of {", ".join(get_args(Engine))}, not "{engine}"')
         if engine == "tensorflow" and precision != "float32":
             raise ValueError(f"TensorFlow runs models in float32, not {precision}")
-        self.folder = Path(folder)
-        self.name = name or self.folder.resolve().name.removesuffix(".tf")
-        self.notice = notice
-        self._options = {
+        self.path = Path(folder)
+        self.input_format, self.format_source = InputFormat("0..1", "rgb"), "SavedModel"
+        self._batch_size, self._asked_engine, self._precision = batch_size, engine, precision
+        self._lock = threading.Lock()
+        self._network = None
+        trouble = None
+        name = name or self.path.resolve().name.removesuffix(".tf")
+        if engine != "tensorflow":
+            equivalent = self._equivalent
+            self._network = equivalent.network
+            if equivalent.network is None:
+                if engine == "openvino" or precision != "float32":
+                    raise ModelError(
+                        f'model "{name}" cannot run in {precision} in OpenVINO: {equivalent.reason}'
+                    )
+                trouble = (
+                    f'TensorFlow runs "{name}", which takes several times as long for occlusion maps: '
+                    f"{equivalent.reason}"
+                )
+        ran = self._network or self._tensorflow
+        self._describe(
+            name=name,
+            dimensions=ran.dimensions,
+            engine=ran.description,
+            precision=precision,
+            notices=(notice, trouble),
+        )
+        # What was given, as the rest is found anew when this is pickled and loaded again.
+        self._given_notice = notice
+
+    def _settings(self) -> dict[str, Any]:
+        return {
             "name": self.name,
-            "batch_size": batch_size,
-            "engine": engine,
-            "precision": precision,
-            "notice": notice,
+            "batch_size": self._batch_size,
+            "engine": self._asked_engine,
+            "precision": self._precision,
+            "notice": self._given_notice,
         }
-        self._frozen, self._signature, expected = load_frozen(self.folder)
-        self.dimensions = self._signature.dimensions
-        # A model exported for a fixed number of images takes that number and no other.
-        self._batch_size = self._signature.batch or batch_size
-        self._forward, self.engine, trouble = self._choose_engine(expected, engine, precision)
-        if trouble:
-            self.notice = f"{notice}. {trouble}" if notice else trouble
-        self._precision = precision
 
-    def __repr__(self) -> str:
-        """The call that makes this embedder."""
-        return f"{type(self).__name__}({str(self.folder)!r}, name={self.name!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """What a copy in another process is made of: the folder, the settings, and the weights' hash."""
-        return _load_again, (type(self), str(self.folder.resolve()), self._options, self.sha256)
+    @functools.cached_property
+    def _equivalent(self) -> Equivalent:
+        return find_equivalent(self.path, self.sha256, lambda: self._tensorflow, self._precision)
 
     @functools.cached_property
     def sha256(self) -> str:
         """A hash over all of the model's files, to know it again by."""
-        return folder_sha256(self.folder)
-
-    @property
-    def fingerprint(self) -> str:
-        """What the embeddings depend on beside the images, to keep them by: the weights and the precision."""
-        return self.sha256 if self._precision == "float32" else f"{self.sha256}-{self._precision}"
-
-    def embed(self, images: ArrayLike) -> FloatArray:
-        """Embeds aligned faces.
-
-        Args:
-            images: (N, 112, 112, 3), RGB, in [0, 1]. N may be 0.
-
-        Returns:
-            (N, D) float32, each row of length 1.
-
-        Raises:
-            ValueError: The images are not of that kind.
-            ModelError: The model gives numbers that are not finite.
-        """
-        return self._unit(self._forward(checked_images(images)))
-
-    def patched(self, photo: ArrayLike) -> Callable[[FloatArray, Sequence[Box]], FloatArray]:
-        """Makes ready to embed variants of a photo, each of which differs from it in a small box.
-
-        With OpenVINO, what a box cannot reach in the network is computed once, for the photo.
-
-        Args:
-            photo: (112, 112, 3), RGB, in [0, 1].
-
-        Returns:
-            A function of (N, 112, 112, 3) variants and their N boxes, outside of which they equal the photo,
-            that returns what `embed` does for the variants, and raises what it raises.
-
-        Raises:
-            ValueError: The photo is not of that kind.
-        """
-        (image,) = checked_images(np.asarray(photo)[None])
-        if not isinstance(self._forward, OpenVinoNetwork):
-            return lambda images, _boxes: self.embed(images)
-        forward = self._forward.patched(image)
-        return lambda images, boxes: self._unit(forward(checked_images(images), boxes))
+        return folder_sha256(self.path)
 
     def embedding_gradients(self, images: ArrayLike, weights: ArrayLike) -> FloatArray:
         """Gradients of weighted sums of the unit-length embedding with respect to the image.
 
-        One forward pass serves all K weightings; each takes one backward pass.
+        One forward pass serves all K weightings; each takes one backward pass. Imports TensorFlow.
 
         Args:
             images: (N, 112, 112, 3), RGB, in [0, 1].
@@ -169,9 +159,8 @@ class SavedModelEmbedder:
 
         Raises:
             ValueError: The images or weights are not of that kind.
+            ModelError: TensorFlow is not installed.
         """
-        import tensorflow as tf
-
         images = checked_images(images)
         weights = np.asarray(weights, dtype=np.float32)
         if weights.ndim != 3 or weights.shape[1:] != (len(images), self.dimensions):
@@ -179,60 +168,7 @@ class SavedModelEmbedder:
                 f"weights must be (K, {len(images)}, {self.dimensions}), not {weights.shape}: "
                 "one row for each image, one column for each dimension"
             )
-        gradients = np.zeros((len(weights), *images.shape), np.float32)
-        for rows, padded in self._batches(images):
-            x = tf.constant(padded)
-            with tf.GradientTape(persistent=True) as tape:
-                tape.watch(x)
-                unit = tf.math.l2_normalize(self._function(x)[0], axis=1)
-            count = rows.stop - rows.start
-            for k, weighting in enumerate(weights[:, rows]):
-                upstream = np.zeros((len(padded), self.dimensions), np.float32)
-                upstream[:count] = weighting
-                gradients[k, rows] = tape.gradient(unit, x, output_gradients=tf.constant(upstream))[:count]
-        return gradients
-
-    @property
-    def grid_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the last feature grid.
-
-        Raises:
-            ModelError: The network has none, such as a vision transformer.
-        """
-        return self._grid[1]
-
-    def feature_grid(self, images: ArrayLike) -> FloatArray:
-        """The last activations that still have a place in the image.
-
-        Args:
-            images: (N, 112, 112, 3), RGB, in [0, 1].
-
-        Returns:
-            (N, height, width, channels) float32, as `grid_shape` says.
-
-        Raises:
-            ModelError: The network has no such grid.
-            ValueError: The images are not of that kind.
-        """
-        function, shape = self._grid
-        return self._run(function, checked_images(images), shape)
-
-    @functools.cached_property
-    def affine_head(self) -> AffineHead:
-        """What turns the feature grid into the embedding, before it is normalised.
-
-        Raises:
-            ModelError: The network has no such grid, or what follows it is not affine.
-        """
-        grids = self.feature_grid(trial_images())
-        _, grid, output = self._tensors
-        head = find_affine_head(self._graph, grid, output, grids)
-        if head is None:
-            raise ModelError(
-                f'model "{self.name}" is not affine after its last feature grid, so its cosine is no sum '
-                "over the grid's cells"
-            )
-        return head
+        return self._tensorflow.gradients(images, weights)
 
     @property
     def frozen_graph(self) -> FrozenGraph:
@@ -241,110 +177,38 @@ class SavedModelEmbedder:
         Raises:
             ModelError: The network has no feature grid.
         """
-        image, grid, output = (tensor.name for tensor in self._tensors)
-        return FrozenGraph(self._frozen, image, grid, output, self._signature.batch)
+        return self._tensorflow.frozen_graph
 
-    @functools.cached_property
-    def _tensors(self) -> tuple[Any, Any, Any]:
-        """The image's, the last grid's and the embedding's."""
-        graph = self._graph.graph
-        image, output = (
-            graph.get_tensor_by_name(name) for name in (self._signature.input, self._signature.output)
-        )
-        grid = last_grid(image, output)
-        if grid is None or not grid.shape[1:].is_fully_defined():
+    @property
+    def _tensorflow(self) -> TensorFlowModel:
+        """Loaded when it is first needed, by one thread."""
+        with self._lock:
+            if self._loaded is None:
+                try:
+                    self._loaded = TensorFlowModel(self.path, batch_size=self._batch_size)
+                except ImportError as error:
+                    raise ModelError(
+                        f'TensorFlow is needed to load "{self.path}" and to compute gradients, and is not '
+                        "installed; install it with: pip install tensorflow"
+                    ) from error
+            return self._loaded
+
+    # Of each instance once it is loaded.
+    _loaded: TensorFlowModel | None = None
+
+    def read_file(self) -> NetworkFile:
+        """Reads the network as OpenVINO runs it.
+
+        Raises:
+            ModelError: OpenVINO cannot.
+        """
+        source = self._equivalent.source
+        if source is None:
             raise ModelError(
-                f'model "{self.name}" has no feature grid: no layer keeps places in the image apart'
+                f'model "{self.name}" shows no feature grid, as OpenVINO cannot run it: '
+                f"{self._equivalent.reason}"
             )
-        return image, grid, output
+        return read_network_file(source)
 
-    @functools.cached_property
-    def _grid(self) -> tuple[Any, tuple[int, int, int]]:
-        image, grid, _ = self._tensors
-        height, width, channels = (int(side) for side in grid.shape[1:])
-        return self._graph.prune(image, [grid]), (height, width, channels)
-
-    def _unit(self, embeddings: FloatArray) -> FloatArray:
-        if not np.isfinite(embeddings).all():
-            raise ModelError(
-                f'model "{self.name}" gives embeddings that are not finite; its weights are broken'
-            )
-        return unit_length(embeddings)
-
-    @functools.cached_property
-    def _graph(self) -> Any:
-        """TensorFlow's function, made when it is first needed: it takes half a gigabyte for a large model."""
-        check_process()
-        return as_function(self._frozen)
-
-    @functools.cached_property
-    def _function(self) -> Any:
-        graph = self._graph.graph
-        return self._graph.prune(
-            graph.get_tensor_by_name(self._signature.input),
-            [graph.get_tensor_by_name(self._signature.output)],
-        )
-
-    def _choose_engine(
-        self, expected: FloatArray, engine: Engine, precision: Precision
-    ) -> tuple[Callable[[FloatArray], FloatArray], str, str | None]:
-        """What computes raw embeddings, its description, and why it is not the faster one."""
-        import tensorflow as tf
-
-        def tensorflow(images: FloatArray) -> FloatArray:
-            return self._run(self._function, images, (self.dimensions,))
-
-        own = f"TensorFlow {tf.__version__}, float32"
-        if engine == "tensorflow":
-            return tensorflow, own, None
-        try:
-            network = OpenVinoNetwork(
-                self._frozen,
-                self._signature.input,
-                self._signature.output,
-                INPUT_SHAPE,
-                batch=self._signature.batch,
-                precision=precision,
-            )
-            check_agreement(network(trial_images()), expected, precision)
-        except (ImportError, ModelError) as error:
-            reason = "OpenVINO is not installed" if isinstance(error, ImportError) else str(error)
-            if engine == "openvino" or precision != "float32":
-                raise ModelError(
-                    f'model "{self.name}" cannot run in {precision} in OpenVINO: {reason}'
-                ) from error
-            slower = f'TensorFlow runs "{self.name}", which takes several times as long for occlusion maps'
-            return tensorflow, own, f"{slower}: {reason}"
-        return network, network.description, None
-
-    def _run(self, function: Any, images: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-        import tensorflow as tf
-
-        results = np.zeros((len(images), *shape), np.float32)
-        for rows, padded in self._batches(images):
-            results[rows] = function(tf.constant(padded))[0][: rows.stop - rows.start]
-        return results
-
-    def _batches(self, images: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
-        """Slices of the images, padded with black where the model takes only full batches."""
-        for start in range(0, len(images), self._batch_size):
-            part = images[start : start + self._batch_size]
-            rows = slice(start, start + len(part))
-            if self._signature.batch is not None and len(part) < self._batch_size:
-                part = np.concatenate(
-                    [part, np.zeros((self._batch_size - len(part), *INPUT_SHAPE), np.float32)]
-                )
-            yield rows, part
-
-
-def _load_again(
-    kind: type[SavedModelEmbedder], folder: str, options: dict[str, Any], sha256: str
-) -> SavedModelEmbedder:
-    """Makes the embedder that was pickled."""
-    embedder = kind(folder, **options)
-    if embedder.sha256 != sha256:
-        raise ModelError(
-            f'the model in "{folder}" is no longer the one that was pickled: its files have changed; load it '
-            "anew"
-        )
-    return embedder
+    def _forward(self, images: FloatArray) -> FloatArray:
+        return self._network(images) if self._network is not None else self._tensorflow(images)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -35,8 +35,13 @@ class Measured:
     seconds: float | None
 
 
-def measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True) -> Measured:
-    """Embeds a set's images and measures its pairs, leaving out those that lack a face."""
+def measure(
+    pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True, **loading: Any
+) -> Measured:
+    """Embeds a set's images and measures its pairs, leaving out those that lack a face.
+
+    `loading` is as for `load_embedder`.
+    """
     import numpy as np
 
     from xfv_demo.batch.cache import EmbeddingStore
@@ -51,7 +56,7 @@ def measure(pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool 
     start = time.monotonic()
     pairs = in_folds(balanced(pairs))
     pairs.require(MINIMUM_PAIRS, outside_folds=foldwise)
-    embedder = load_embedder(model, progress=True)
+    embedder = load_embedder(model, progress=True, **loading)
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Embedding {pairs.name}") as progress,

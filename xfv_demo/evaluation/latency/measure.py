@@ -107,7 +107,7 @@ def measure_speed(
                 folder, own_name = Path(scratch) / RESNET50, None
                 _result(pool, f"making {RESNET50}", _make_resnet50, folder)
             else:
-                folder, own_name = place.folder, place.name
+                folder, own_name = place.path, place.name
             runs = {}
             for name, run in procedures.items():
                 try:
