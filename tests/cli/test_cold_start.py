@@ -19,10 +19,6 @@ main()
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "mtcnn")
 _OTHERS = ("matplotlib", "pooch", "rich", "scipy", "skimage", "tqdm")
 
-needs_compiled = pytest.mark.xfail(
-    strict=True, reason="model and detector run in TensorFlow until models.compiled and its like land"
-)
-
 
 @pytest.fixture
 def run_without(run_python, examples):
@@ -45,7 +41,6 @@ def test_what_all_commands_import(run_python):
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
-@needs_compiled
 def test_verify_needs_neither_tensorflow_nor_what_draws_and_fits(run_without):
     done = run_without((*_TENSORFLOW, *_OTHERS), "verify", "--json")
     assert done.returncode == 0, done.stderr
@@ -54,7 +49,6 @@ def test_verify_needs_neither_tensorflow_nor_what_draws_and_fits(run_without):
     assert verdict["confidence"] > 0.99
 
 
-@needs_compiled
 def test_occlusion_needs_no_tensorflow(run_without, tmp_path):
     words = ("--methods", "occlusion", "--out", tmp_path / "out")
     done = run_without((*_TENSORFLOW, "pooch", "skimage", "tqdm"), "explain", *words)
