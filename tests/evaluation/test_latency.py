@@ -3,8 +3,10 @@
 import json
 import os
 import pickle
+import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from xfv_demo.errors import ModelError
 from xfv_demo.evaluation.latency import measure, published
 from xfv_demo.evaluation.latency.measure import measure_speed
 from xfv_demo.evaluation.latency.published import published_maps
-from xfv_demo.evaluation.latency.report import MethodTiming, SpeedReport, Timing
+from xfv_demo.evaluation.latency.report import MethodTiming, SpeedReport, StartTiming, Timing
+from xfv_demo.evaluation.latency.startup import Start, time_process
 from xfv_demo.evaluation.latency.tables import speed_table
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import OcclusionExplainer
@@ -153,6 +156,12 @@ def report():
         machine="x86_64",
         versions={"numpy": "2"},
         left_out=("small, OpenVINO: not installed",),
+        starts={
+            "small": (
+                StartTiming("verify", 1.25, 1.5, 350.0, 3),
+                StartTiming("explain --methods occlusion", 4.0, 4.25, None, 3),
+            )
+        },
     )
 
 
@@ -168,6 +177,9 @@ class TestReport:
             "of_occlusion": 0.005,
         }  # fmt: skip
         assert [one["of_occlusion"] for one in document["methods"]["small"]] == [1, 0.005, 40]
+        assert document["starts"]["small"][0] == {
+            "command": "verify", "first_output": 1.25, "total": 1.5, "peak_memory": 350.0, "runs": 3,
+        }  # fmt: skip
         assert document["left_out"] == ["small, OpenVINO: not installed"]
         assert (document["processors"], document["machine"]) == (2, "x86_64")
 
@@ -182,6 +194,8 @@ class TestReport:
         assert ["occlusion", "0.50", "4.00", "1.00", "x", "36", "by", "hand"] in lines
         assert ["grid", "0.02", "0.02", "0.01", "x", "1", "by", "hand"] in lines
         assert ["fggb", "1.25", "160", "40.00", "x", "12", "by", "hand"] in lines
+        assert ["verify", "1.25", "1.50", "350", "3"] in lines
+        assert ["explain", "--methods", "occlusion", "4.00", "4.25", "-", "3"] in lines
         assert "small" in text
         assert "/a/folder/[bold]" in text.replace("\n", "").replace(" ", "")
         assert "…" not in text
@@ -235,6 +249,7 @@ def here(monkeypatch, pair):
     """The benchmark without its processes, on a pair of noise."""
     monkeypatch.setattr(measure, "ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr(measure, "_example_pair", given := Given(pair))
+    monkeypatch.setattr(measure, "time_process", Given(Start(0.5, 1.0, 100.0)))
     return given
 
 
@@ -270,7 +285,7 @@ class TestMeasuring:
             assert one.steps >= 30
             assert 0 <= one.first_map <= one.alike <= one.total
             assert one.agreement > (0.999 if "bfloat16" in one.procedure else 0.99999)
-        runs = 4 + len(EXPLAINERS)
+        runs = 4 + len(EXPLAINERS) + 3
         assert shown == [(done, runs) for done in range(runs + 1)]
         assert report.processors == os.cpu_count()
         # The pooled pixels are its grid, and what follows is affine; but nobody trained an xCos head on it.
@@ -281,6 +296,10 @@ class TestMeasuring:
             assert 0 <= one.first_map <= one.total
             assert (one.steps == 1) == (one.method in ("xssab", "grid", "fggb"))
             assert one.engine == timings[2].engine
+        commands = ("verify", "explain", "explain --methods occlusion")
+        assert report.starts == {
+            str(model): tuple(StartTiming(name, 0.5, 1.0, 100.0, 3) for name in commands)
+        }
 
     def test_a_model_named_twice_is_measured_once(self, here, model, monkeypatch):
         run = measure._run_published(model, here())
@@ -290,7 +309,7 @@ class TestMeasuring:
         shown = []
         report = measure_speed([str(model)] * 2, progress=lambda done, total: shown.append((done, total)))
         assert list(report.models) == [str(model)]
-        assert shown[-1] == (4 + len(EXPLAINERS),) * 2
+        assert shown[-1] == (4 + len(EXPLAINERS) + 3,) * 2
         assert list(report.methods) == [str(model)]
 
     def test_goes_without_what_the_machine_has_not(self, here, model, monkeypatch):
@@ -362,6 +381,83 @@ class TestProcesses:
 
         monkeypatch.setattr(measure.Path, "read_text", read_text)
         assert measure._memory() == expected
+
+
+class TestWholeProcesses:
+    def test_first_output_end_and_memory(self):
+        """What it wrote before it slept came before what came after; and what it held, it took."""
+        program = (
+            "import time; held = bytearray(150_000_000); print('first', flush=True); time.sleep(1.5); "
+            "print('last')"
+        )
+        start = time_process([sys.executable, "-c", program])
+        assert 0 < start.first_output < start.total
+        assert start.total - start.first_output >= 1.4
+        assert start.peak_memory is None or start.peak_memory > 140
+
+    def test_memory_is_the_process_s_own(self):
+        """Linux counts what the starting process took, which here is a new one, as in the benchmark."""
+        programs = (f"held = bytearray({size}); held[::4096] = held[::4096]" for size in (1, 400_000_000))
+        with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+            small, large = (
+                measure._result(pool, "some", time_process, [sys.executable, "-c", program]).peak_memory
+                for program in programs
+            )
+        assert small is large is None or (small < 200 and large > 380)
+
+    def test_where_nothing_is_written_the_end_is_the_first_that_is_seen(self):
+        start = time_process([sys.executable, "-c", ""])
+        assert start.first_output == start.total > 0
+
+    def test_much_on_both_streams_blocks_nothing(self):
+        program = "import sys; sys.stderr.write('e' * 10**6); sys.stdout.write('o' * 10**6)"
+        assert time_process([sys.executable, "-c", program]).total > 0
+
+    @pytest.mark.parametrize(
+        ("program", "reason"),
+        [
+            ("import sys; print('some'); sys.exit('xfv-demo: the model is broken')", "^the model is broken$"),
+            ("import os; os._exit(3)", "it says nothing"),
+            ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "it says nothing"),
+        ],
+        ids=["a line", "nothing", "killed"],
+    )
+    def test_an_error_is_told_of(self, program, reason):
+        with pytest.raises(ModelError, match=reason):
+            time_process([sys.executable, "-c", program])
+
+    def test_where_the_system_does_not_tell_the_memory(self, monkeypatch):
+        monkeypatch.delattr(os, "wait4", raising=False)
+        start = time_process([sys.executable, "-c", "print(1)"])
+        assert (start.peak_memory, start.first_output <= start.total) == (None, True)
+
+    def test_the_median_of_several_runs_but_the_first(self, monkeypatch):
+        runs = iter([Start(9, 9, 900), Start(1, 3, None), Start(2, 5, 200), Start(4, 4, 100)])
+        commands = []
+
+        class Pool:
+            def submit(self, _function, command):
+                commands.append(command)
+                future = Future()
+                future.set_result(next(runs))
+                return future
+
+        timing = measure._time_command(Pool(), "explain", "some/model", Path("out"))
+        assert timing == StartTiming("explain", 2, 4, 150, 3)
+        assert commands[0][1:6] == ["-m", "xfv_demo", "explain", "--out", "out"]
+        assert commands[0][-2:] == ["--model", "some/model"]
+        assert len(commands) == 4
+
+    def test_a_command_that_fails_is_left_out(self, here, model, monkeypatch):
+        run = measure._run_published(model, here())
+        monkeypatch.setattr(measure, "_time_method", Given(MethodTiming("grid", "by hand", 1.0, 1.0, 1)))
+        for name in ("_run_published", "_run_tensorflow", "_run_float32", "_run_bfloat16"):
+            monkeypatch.setattr(measure, name, Given(run))
+        monkeypatch.setattr(measure, "time_process", Refused("it has no gradients"))
+        report = measure_speed([str(model)])
+        assert report.starts == {str(model): ()}
+        assert report.left_out[0] == f"{model}, verify: it has no gradients"
+        assert len(report.left_out) == 3
 
 
 class TestPublishedEmbedding:

@@ -9,16 +9,18 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from xfv_demo.errors import CalibrationError, printable
 from xfv_demo.metrics.accuracy import threshold_grid
 from xfv_demo.metrics.confidence import equal_class_weights
 from xfv_demo.metrics.decision import LARGEST_DISTANCE, is_same
 from xfv_demo.metrics.intervals import Booleans, Doubles
+
+if TYPE_CHECKING:
+    from pydantic import ConfigDict, ValidationError
 
 # Where x-Face's fit of the curve's steepness starts (arXiv 2211.13735; methods.md, section 1).
 DEFAULT_K0 = -20.0
@@ -37,7 +39,7 @@ class Calibrator(ABC):
     them.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    __pydantic_config__: ClassVar["ConfigDict"] = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 
     name: ClassVar[str]
 
@@ -102,6 +104,9 @@ class Calibrator(ABC):
         Raises:
             CalibrationError: If they are not those of this calibrator.
         """
+        # The command line knows the methods' names at each start: without these 50 ms.
+        from pydantic import TypeAdapter, ValidationError
+
         try:
             # By way of JSON, in which a list is a tuple's own form, whatever else strict types refuse.
             return TypeAdapter(cls).validate_json(json.dumps(dict(parameters)))
@@ -339,7 +344,7 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
 DEFAULT_METHOD = BetaCalibrator.name
 
 
-def first_fault(error: ValidationError) -> str:
+def first_fault(error: "ValidationError") -> str:
     """The first thing that a file's check found, in one line."""
     fault = error.errors(include_url=False, include_input=False)[0]
     return f"{printable('.'.join(map(str, fault['loc'])))!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"

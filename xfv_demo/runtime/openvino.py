@@ -1,26 +1,27 @@
-"""OpenVINO's Python package, imported without its telemetry.
+"""OpenVINO's Python package, imported without its model converter.
 
-It reports over the network that it was imported, and what its model converter does.
+That is what reports over the network that it was imported, and what it does; and importing it takes 80 ms, a
+third of all. The runtime reads models by itself, and sends nothing.
 """
 
 import sys
 import threading
 from typing import Any
 
-_TELEMETRY = "openvino_telemetry"
+_CONVERTER = "openvino.tools.ovc"
 _importing = threading.Lock()
 
 
 def import_openvino() -> Any:
-    """OpenVINO's package; where it was not yet imported, with the stub that it carries for telemetry.
+    """OpenVINO's package; where it was not yet imported, without `openvino.convert_model`.
 
     Raises:
         ImportError: OpenVINO is not installed.
     """
     with _importing:
-        before = sys.modules.get(_TELEMETRY)
+        before = sys.modules.get(_CONVERTER)
         # None makes an import fail as if the package were not there.
-        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+        sys.modules[_CONVERTER] = None  # type: ignore[assignment]
         try:
             import openvino
             import openvino.opset14
@@ -28,9 +29,9 @@ def import_openvino() -> Any:
             import openvino.utils
         finally:
             if before is None:
-                del sys.modules[_TELEMETRY]
+                del sys.modules[_CONVERTER]
             else:
-                sys.modules[_TELEMETRY] = before
+                sys.modules[_CONVERTER] = before
     return openvino
 
 

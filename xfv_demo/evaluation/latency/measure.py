@@ -2,13 +2,16 @@
 
 Times on a shared machine wander from day to day; ratios of times from one run hardly do. So all are run one
 after the other on the same pair, each in a process of its own, which makes its peak memory its own too.
-Loading the model and the first call, which builds the network, are not counted.
+Loading the model and the first call, which builds the network, are not counted; what they take is told by the
+commands that are timed as whole processes.
 """
 
 import itertools
 import os
 import platform
 import re
+import statistics
+import sys
 import tempfile
 import time
 from collections import deque
@@ -24,7 +27,8 @@ import numpy as np
 
 from xfv_demo.errors import ModelError, XfvError
 from xfv_demo.evaluation.latency.published import PUBLISHED_BATCH, published_maps
-from xfv_demo.evaluation.latency.report import MethodTiming, SpeedReport, Timing
+from xfv_demo.evaluation.latency.report import MethodTiming, SpeedReport, StartTiming, Timing
+from xfv_demo.evaluation.latency.startup import time_process
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.occlusion import OcclusionExplainer
 from xfv_demo.faces.alignment import ALIGNED_SIZE
@@ -41,6 +45,14 @@ _PROBE, _REFERENCE = "obama.jpg", "obama2.jpg"
 _THRESHOLD = 0.4
 # Occlusion first, which the others are compared with.
 _METHODS = sorted(EXPLAINERS, key=lambda method: method != OcclusionExplainer.name)
+# By name, the words of the commands that are timed as whole processes, before those for the model.
+_COMMANDS = {
+    "verify": ("verify",),
+    "explain": ("explain", "--out", "{folder}"),
+    "explain --methods occlusion": ("explain", "--methods", "occlusion", "--out", "{folder}"),
+}
+# After a first run, which may look into a model that is met for the first time, and reads from a cold disk.
+_COMMAND_RUNS = 3
 # From here on, a map looks like the final one.
 _ALIKE = 0.95
 
@@ -53,6 +65,8 @@ def measure_speed(
 ) -> SpeedReport:
     """Times the maps of one pair of the example photos: occlusion by each procedure, and each method.
 
+    And the commands for a pair as whole processes, but for "resnet50", whose verdicts mean nothing.
+
     It starts processes, so a script that calls it needs `if __name__ == "__main__":` around the call.
 
     Args:
@@ -62,7 +76,7 @@ def measure_speed(
 
     Returns:
         The timings; without those of OpenVINO or bfloat16 where this machine has none, and those of methods
-        that a model lacks something for.
+        and commands that a model lacks something for.
 
     Raises:
         ModelError: There is no such model, or it cannot be run.
@@ -79,8 +93,9 @@ def measure_speed(
     # Before the first of them takes its time: whether all are there.
     located = {model: None if model == RESNET50 else locate_model(model, progress=True) for model in models}
     done, total = 0, len(located) * (len(procedures) + len(EXPLAINERS))
+    total += len(_COMMANDS) * sum(place is not None for place in located.values())
     progress(done, total)
-    report, methods, left_out = {}, {}, []
+    report, methods, starts, left_out = {}, {}, {}, []
     with (
         tempfile.TemporaryDirectory(prefix="xfv-bench-", ignore_cleanup_errors=True) as scratch,
         # A fresh process for each run.
@@ -119,8 +134,43 @@ def measure_speed(
                 done += 1
                 progress(done, total)
             methods[model] = tuple(timings)
+            if place is None:
+                continue
+            commands = []
+            for name in _COMMANDS:
+                try:
+                    commands.append(_time_command(pool, name, model, Path(scratch) / "explained"))
+                except ModelError as error:
+                    left_out.append(f"{model}, {name}: {error}")
+                done += 1
+                progress(done, total)
+            starts[model] = tuple(commands)
     return SpeedReport(
-        report, methods, os.cpu_count() or 1, platform.machine(), library_versions(), tuple(left_out)
+        report,
+        methods,
+        os.cpu_count() or 1,
+        platform.machine(),
+        library_versions(),
+        tuple(left_out),
+        starts,
+    )
+
+
+def _time_command(pool: ProcessPoolExecutor, name: str, model: str, folder: Path) -> StartTiming:
+    """Runs one of `_COMMANDS` on the example photos several times; explanations go to a folder."""
+    photos = [assets_folder() / "examples" / photo for photo in (_PROBE, _REFERENCE)]
+    words = [word.format(folder=folder) for word in _COMMANDS[name]]
+    command = [sys.executable, "-m", "xfv_demo", *words, *map(str, photos), "--model", model]
+    _first, *runs = [
+        _result(pool, f"{model}, {name}", time_process, command) for _ in range(1 + _COMMAND_RUNS)
+    ]
+    memory = [run.peak_memory for run in runs if run.peak_memory is not None]
+    return StartTiming(
+        command=name,
+        first_output=round(statistics.median(run.first_output for run in runs), 3),
+        total=round(statistics.median(run.total for run in runs), 3),
+        peak_memory=round(statistics.median(memory), 1) if memory else None,
+        runs=len(runs),
     )
 
 

@@ -1,7 +1,7 @@
 """What was timed, as numbers and as plain values for JSON."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -53,6 +53,25 @@ class MethodTiming:
 
 
 @dataclass(frozen=True)
+class StartTiming:
+    """What a command took as a whole process, from its start; medians of several runs.
+
+    Attributes:
+        command: Its words, without photos, model and folder.
+        first_output: Seconds until something was to be read.
+        total: Seconds to its end.
+        peak_memory: Megabytes at most; None where the system does not tell.
+        runs: How many there were, after a first one that is not counted.
+    """
+
+    command: str
+    first_output: float
+    total: float
+    peak_memory: float | None
+    runs: int
+
+
+@dataclass(frozen=True)
 class SpeedReport:
     """Timings of several models.
 
@@ -62,7 +81,8 @@ class SpeedReport:
         processors: How many the machine has.
         machine: The kind of processor.
         versions: Of the libraries.
-        left_out: For each procedure and method that could not be run, a line that says why.
+        left_out: For each procedure, method and command that could not be run, a line that says why.
+        starts: By model, the commands that were timed as whole processes.
     """
 
     models: Mapping[str, tuple[Timing, ...]]
@@ -71,6 +91,7 @@ class SpeedReport:
     machine: str
     versions: Mapping[str, str]
     left_out: tuple[str, ...] = ()
+    starts: Mapping[str, tuple[StartTiming, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON.
@@ -92,6 +113,9 @@ class SpeedReport:
                     for timing in timings
                 ]
                 for model, timings in self.methods.items()
+            },
+            "starts": {
+                model: [asdict(timing) for timing in timings] for model, timings in self.starts.items()
             },
             "processors": self.processors,
             "machine": self.machine,

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def speed_table(report: SpeedReport) -> "Group":
-    """The numbers as a person reads them, in two tables; fits a terminal of 80 columns."""
+    """The numbers as a person reads them, in three tables; fits a terminal of 80 columns."""
     from rich.console import Group
 
-    return Group(_occlusion_table(report), _method_table(report))
+    return Group(_occlusion_table(report), _method_table(report), _start_table(report))
 
 
 def _occlusion_table(report: SpeedReport) -> "Table":
@@ -35,7 +35,7 @@ def _occlusion_table(report: SpeedReport) -> "Table":
                 *(_seconds(one) for one in (timing.first_map, timing.alike, timing.total)),
                 f"{timings[0].total / timing.total:.1f} x",
                 str(timing.steps),
-                "-" if timing.peak_memory is None else f"{timing.peak_memory:.0f}",
+                _megabytes(timing.peak_memory),
                 f"{timing.agreement:.5f}",
             )
         table.add_section()
@@ -66,6 +66,34 @@ def _method_table(report: SpeedReport) -> "Table":
             )
         table.add_section()
     return table
+
+
+def _start_table(report: SpeedReport) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = "Whole processes, from their start\n(times in seconds, memory in megabytes)"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    table.add_column("command", overflow="fold")
+    for column in ("first\noutput", "end", "memory", "runs"):
+        table.add_column(column, justify="right", overflow="fold")
+    for model, timings in report.starts.items():
+        table.add_row(Text(model, style="bold"))
+        for timing in timings:
+            table.add_row(
+                timing.command,
+                _seconds(timing.first_output),
+                _seconds(timing.total),
+                _megabytes(timing.peak_memory),
+                str(timing.runs),
+            )
+        table.add_section()
+    return table
+
+
+def _megabytes(memory: float | None) -> str:
+    return "-" if memory is None else f"{memory:.0f}"
 
 
 def _seconds(seconds: float) -> str:
