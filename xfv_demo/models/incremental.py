@@ -139,11 +139,7 @@ class PatchedNetwork:
         self._idle: dict[tuple[int, int], list[_Request]] = {}
         self._plans: dict[int, list[tuple[int, list[_Window]]]] = {}
         self._lock = threading.Lock()
-        side_by_side = self._compiled_part(self.last_part, self._cuts[-1].shape[1]).get_property(
-            "OPTIMAL_NUMBER_OF_INFER_REQUESTS"
-        )
-        # One more than run, so that none waits for Python.
-        self.groups_at_once = int(side_by_side) + 1
+        self.groups_at_once = side_by_side(self._compiled_part(self.last_part, self._cuts[-1].shape[1]))
 
     def saves(self, side: int) -> bool:
         """Whether patches of a side are better followed than computed as whole images."""
@@ -203,6 +199,11 @@ class PatchedNetwork:
     def last_part(self) -> int:
         """The number of the part after the last cut, which takes several whole tensors."""
         return len(self._cuts)
+
+
+def side_by_side(compiled: Any) -> int:
+    """How many requests of a compiled network to start at once: one more than run, so that no core waits."""
+    return int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
 
 
 class _Request:
