@@ -12,7 +12,8 @@ be local are passed; from the first other one on, the network is computed whole.
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,11 +24,23 @@ from xfv_demo.errors import ModelError
 from xfv_demo.types import FloatArray
 
 # As in OpenVINO's operation set. Their output at a place depends on their inputs at this place.
-_ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "Maximum", "Minimum", "Negative", "Abs", "Convert")
+_ARITHMETIC = (
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Divide",
+    "Maximum",
+    "Minimum",
+    "Negative",
+    "Abs",
+    "Convert",
+    "FakeQuantize",
+)
 _ACTIVATIONS = ("Relu", "PRelu", "Clamp", "Sigmoid", "Tanh", "Elu", "HSwish", "HSigmoid", "Swish", "Gelu")
 _POINTWISE = frozenset((*_ARITHMETIC, *_ACTIVATIONS))
 _CONVOLUTIONS = frozenset(("Convolution", "GroupConvolution"))
 _POOLS = frozenset(("MaxPool", "AvgPool"))
+_Integers = NDArray[np.int64]
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 # What the choice of cuts reckons with, in multiply-adds. Measured with the bundled model: a convolution costs
@@ -40,8 +53,7 @@ _COST_OF_CUT = 12e6
 _TYPICAL_SIDE = 16
 # Measured in float32 with 32 patches of three sizes at a time, as the occlusion maps have them: 1.46 times as
 # fast as whole images; with 8 windows or 8 tensors at once 1.35 times, with 16 and 32 slower than those.
-_WINDOWS_AT_ONCE = 4
-_TENSORS_AT_ONCE = 16
+_TENSORS_AT_ONCE = 4
 # Less than this share of the work saved is not worth the memory.
 _LEAST_SAVING = 0.1
 
@@ -108,7 +120,7 @@ class PatchedNetwork:
 
     Args:
         model: An `openvino.Model` of one image, (1, height, width, channels) in, (1, D) out, height = width.
-        compile_model: Compiles such a model.
+        compile_model: Compiles such a model, for as many inferences side by side as suit the machine.
 
     Raises:
         ModelError: Hardly any work could be saved.
@@ -122,15 +134,12 @@ class PatchedNetwork:
         self._saves: dict[int, bool] = {}
         if not self._cuts or not self.saves(_TYPICAL_SIDE):
             raise ModelError("patches reach too much of this network for anything to be saved")
-        names = [None, *(cut.name for cut in self._cuts), None]
-        self._parts = [part_of(model, first, last) for first, last in itertools.pairwise(names)]
-        self._bases = [compile_model(part) for part in self._parts[:-1]]
-        tail = self._parts.pop()
-        tail.reshape([_TENSORS_AT_ONCE, *self._cuts[-1].shape])
-        self._tail = compile_model(tail)
-        self._windows: dict[tuple[int, int], Any] = {}
+        self._parts = split(model, [cut.name for cut in self._cuts])
+        self._compiled: dict[tuple[int, int], Any] = {}
+        self._idle: dict[tuple[int, int], list[_Request]] = {}
         self._plans: dict[int, list[tuple[int, list[_Window]]]] = {}
         self._lock = threading.Lock()
+        self.groups_at_once = side_by_side(self._compiled_part(self.last_part, self._cuts[-1].shape[1]))
 
     def saves(self, side: int) -> bool:
         """Whether patches of a side are better followed than computed as whole images."""
@@ -146,12 +155,12 @@ class PatchedNetwork:
             image: (height, width, channels) float32.
         """
         features = [image]
-        tensor = image[None]
-        for base in self._bases:
-            request = base.create_infer_request()
-            request.infer([tensor], share_inputs=True)
-            tensor = request.get_output_tensor(0).data.copy()
-            features.append(tensor[0])
+        for part, side in enumerate([self._side, *(cut.shape[1] for cut in self._cuts[:-1])]):
+            request = self.borrow(part, side)
+            request.given[0] = features[-1]
+            request.start()
+            features.append(request.wait()[0].copy())
+            self.give_back(request)
         return PatchedPhoto(self, features)
 
     def windows(self, side: int) -> list[tuple[int, list[_Window]]]:
@@ -161,34 +170,70 @@ class PatchedNetwork:
                 self._plans[side] = _chain_windows(self._cuts, side, self._side)
             return self._plans[side]
 
-    def compiled(self, part: int, side: int) -> Any:
-        """One part of the network for some windows of a side; the last part takes whole tensors."""
-        if part == len(self._cuts):
-            return self._tail
+    def borrow(self, part: int, side: int) -> "_Request":
+        """What runs a part of the network on windows of a side, for one user at a time."""
         with self._lock:
-            compiled = self._windows.get((part, side))
-            if compiled is None:
-                model = self._parts[part].clone()
-                paddings = _paddings(model)
-                channels = model.input(0).shape[3] if part == 0 else self._cuts[part - 1].shape[0]
-                window = (side, side, channels) if part == 0 else (channels, side, side)
-                model.reshape([_WINDOWS_AT_ONCE, *window])
-                if _paddings(model) != paddings:
-                    # Windows are aligned to the strides; only an unknown rule of padding gets here.
-                    raise ModelError("this network pads windows otherwise than whole images")
-                compiled = self._windows[part, side] = self._compile(model)
+            idle = self._idle.setdefault((part, side), [])
+            return idle.pop() if idle else _Request((part, side), self._compiled_part(part, side))
+
+    def give_back(self, request: "_Request") -> None:
+        """Lets others borrow it; its output is theirs to overwrite."""
+        self._idle[request.key].append(request)
+
+    def _compiled_part(self, part: int, side: int) -> Any:
+        compiled = self._compiled.get((part, side))
+        if compiled is None:
+            model = self._parts[part].clone()
+            paddings = _paddings(model)
+            count = _TENSORS_AT_ONCE if part == self.last_part else 1
+            channels = model.input(0).shape[3] if part == 0 else self._cuts[part - 1].shape[0]
+            window = (side, side, channels) if part == 0 else (channels, side, side)
+            model.reshape([count, *window])
+            if _paddings(model) != paddings:
+                # Windows are aligned to the strides; only an unknown rule of padding gets here.
+                raise ModelError("this network pads windows otherwise than whole images")
+            compiled = self._compiled[part, side] = self._compile(model)
         return compiled
 
     @property
     def last_part(self) -> int:
-        """The number of the part after the last cut."""
+        """The number of the part after the last cut, which takes several whole tensors."""
         return len(self._cuts)
+
+
+def side_by_side(compiled: Any) -> int:
+    """How many requests of a compiled network to start at once: one more than run, so that no core waits."""
+    return int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
+
+
+class _Request:
+    """Runs a part of the network on windows of one size; of one thread at a time.
+
+    Attributes:
+        key: The part and the windows' side.
+        given: The input, to be written into.
+    """
+
+    def __init__(self, key: tuple[int, int], compiled: Any) -> None:
+        self.key = key
+        self._request = compiled.create_infer_request()
+        self.given: FloatArray = self._request.get_input_tensor(0).data
+        self._result: FloatArray = self._request.get_output_tensor(0).data
+
+    def start(self) -> None:
+        """Begins, and returns at once."""
+        self._request.start_async()
+
+    def wait(self) -> FloatArray:
+        """The output, which the next start overwrites."""
+        self._request.wait()
+        return self._result
 
 
 class PatchedPhoto:
     """A photo, ready for patches. Made by `PatchedNetwork.photo`.
 
-    Safe to call from several threads, one at a time.
+    Safe to call from several threads.
 
     Args:
         network: The network.
@@ -198,8 +243,6 @@ class PatchedPhoto:
     def __init__(self, network: PatchedNetwork, features: Sequence[FloatArray]) -> None:
         self._network = network
         self._features = features
-        self._requests: dict[tuple[int, int], Any] = {}
-        self._lock = threading.Lock()
 
     def run(self, images: FloatArray, boxes: Sequence[Box]) -> FloatArray:
         """Runs the network on variants of the photo.
@@ -211,63 +254,57 @@ class PatchedPhoto:
         Returns:
             (N, D) float32, what the network gives for the images.
         """
-        last = np.empty((len(images), *self._features[-1].shape), np.float32)
-        sides = np.array([box.side for box in boxes], np.int64)
-        with self._lock:
-            for side in np.unique(sides):
-                plan = self._network.windows(int(side))
-                (rows,) = np.nonzero(sides == side)
-                for start in range(0, len(rows), _WINDOWS_AT_ONCE):
-                    self._through_windows(plan, images, boxes, rows[start : start + _WINDOWS_AT_ONCE], last)
-            return self._through_tail(last)
+        results: list[FloatArray] = []
+        groups = (
+            self._through(images[start:end], boxes[start:end], results)
+            for start, end in itertools.pairwise([*range(0, len(images), _TENSORS_AT_ONCE), len(images)])
+        )
+        # Taken in turn, groups end in the order in which they began.
+        running = deque(itertools.islice(groups, self._network.groups_at_once))
+        while running:
+            group = running.popleft()
+            if next(group, self) is self:
+                running.extend(itertools.islice(groups, 1))
+            else:
+                running.append(group)
+        return np.concatenate(results)
 
-    def _request(self, part: int, side: int) -> Any:
-        if (part, side) not in self._requests:
-            self._requests[part, side] = self._network.compiled(part, side).create_infer_request()
-        return self._requests[part, side]
-
-    def _through_windows(
-        self,
-        plan: Sequence[tuple[int, list[_Window]]],
-        images: FloatArray,
-        boxes: Sequence[Box],
-        rows: NDArray[np.int64],
-        last: FloatArray,
-    ) -> None:
-        """Computes some images' tensors at the last cut, and writes them into `last`."""
+    def _through(self, images: FloatArray, boxes: Sequence[Box], results: list[FloatArray]) -> Iterator[None]:
+        """Computes a few variants' results and appends them; stops wherever it would wait for the machine."""
+        network = self._network
+        plans = [network.windows(int(box.side)) for box in boxes]
         # A patch that is not square has its window at the place of the square from its corner; at the lower
         # and right edge, of the last square that fits.
         corners = [
-            (min(boxes[row].top, len(plan[0][1]) - 1), min(boxes[row].left, len(plan[0][1]) - 1))
-            for row in rows
+            (min(box.top, len(plan[0][1]) - 1), min(box.left, len(plan[0][1]) - 1))
+            for box, plan in zip(boxes, plans, strict=True)
         ]
-        given: Any = None
-        for part, (side, windows) in enumerate(plan):
-            request = self._request(part, side)
-            tensor = request.get_input_tensor(0).data
-            for place, (row, (top, left)) in enumerate(zip(rows, corners, strict=True)):
+        requests: list[_Request] = []
+        for part in range(network.last_part):
+            before, requests = requests, []
+            for place, (plan, (top, left)) in enumerate(zip(plans, corners, strict=True)):
+                side, windows = plan[part]
+                request = network.borrow(part, side)
                 y, x = windows[top].start, windows[left].start
                 if part == 0:
-                    tensor[place] = images[row, y : y + side, x : x + side]
-                    continue
-                tensor[place] = self._features[part][:, y : y + side, x : x + side]
-                _paste(tensor[place], given[place], plan[part - 1][1], (top, left), (y, x))
-            request.infer()
-            given = request.get_output_tensor(0).data
-        for place, (row, corner) in enumerate(zip(rows, corners, strict=True)):
-            last[row] = self._features[-1]
-            _paste(last[row], given[place], plan[-1][1], corner, (0, 0))
-
-    def _through_tail(self, last: FloatArray) -> FloatArray:
-        request = self._request(self._network.last_part, 0)
-        tensor = request.get_input_tensor(0).data
-        results = []
-        for start in range(0, len(last), _TENSORS_AT_ONCE):
-            part = last[start : start + _TENSORS_AT_ONCE]
-            tensor[: len(part)] = part
-            request.infer()
-            results.append(request.get_output_tensor(0).data[: len(part)].copy())
-        return np.concatenate(results)
+                    request.given[0] = images[place, y : y + side, x : x + side]
+                else:
+                    request.given[0] = self._features[part][:, y : y + side, x : x + side]
+                    changed = before[place].wait()[0]
+                    _paste(request.given[0], changed, plan[part - 1][1], (top, left), (y, x))
+                    network.give_back(before[place])
+                request.start()
+                requests.append(request)
+            yield
+        last = network.borrow(network.last_part, self._features[-1].shape[1])
+        for place, (request, plan, corner) in enumerate(zip(requests, plans, corners, strict=True)):
+            last.given[place] = self._features[-1]
+            _paste(last.given[place], request.wait()[0], plan[-1][1], corner, (0, 0))
+            network.give_back(request)
+        last.start()
+        yield
+        results.append(last.wait()[: len(images)].copy())
+        network.give_back(last)
 
 
 def _paste(
@@ -287,14 +324,26 @@ def _paste(
 def _find_cuts(model: Any) -> tuple[list[_Cut], float]:
     """The tensors at which a network may be cut, from its input on, and the cost of the whole."""
     (image,) = model.get_parameters()
-    reaches: dict[str, _Reach | None] = {image.get_friendly_name(): _Reach(1, 0, 0)}
-    channels_first = {image.get_friendly_name(): False}
-    waiting = {image.get_friendly_name(): len(image.output(0).get_target_inputs())}
-    operations = [operation for operation in model.get_ordered_ops() if operation != image]
-    names = [operation.get_friendly_name() for operation in operations]
-    cuts, cost = [], 0.0
-    for operation, name in zip(operations, names, strict=True):
-        sources = [source.get_source_output().get_node().get_friendly_name() for source in operation.inputs()]
+    whole = int(image.get_output_shape(0)[1])
+    start = image.get_name()
+    reaches: dict[str, _Reach | None] = {start: _Reach(1, 0, 0)}
+    channels_first = {start: False}
+    waiting = {start: len(image.output(0).get_target_inputs())}
+    cuts: dict[tuple[_Reach, int], _Cut] = {}
+    # An author's names need not be unique. OpenVINO's are, but those of a copy differ.
+    given_names: Counter[str] = Counter()
+    cost = 0.0
+    for operation in model.get_ordered_ops():
+        kind, name, given_name = (
+            operation.get_type_name(),
+            operation.get_name(),
+            operation.get_friendly_name(),
+        )
+        given_names[given_name] += 1
+        if operation == image:
+            continue
+        inputs = operation.input_values()
+        sources = [source.get_node().get_name() for source in inputs]
         given = [source for source in sources if source in reaches]
         if not given:
             continue  # Does not depend on the image.
@@ -305,29 +354,31 @@ def _find_cuts(model: Any) -> tuple[list[_Cut], float]:
         reaches[name] = None
         if not operation.get_output_size():
             continue
-        waiting[name] = sum(len(output.get_target_inputs()) for output in operation.outputs())
-        if operation.get_type_name() in _CONVOLUTIONS:
+        uses = [len(output.get_target_inputs()) for output in operation.outputs()]
+        waiting[name] = sum(uses)
+        if kind in _CONVOLUTIONS:
             cost += _convolution_cost(operation)
         before = [reaches[source] for source in given]
-        if None in before or operation.get_output_size() != 1:
+        if None in before or any(uses[1:]):
             continue
         layouts = {channels_first[source] for source in given}
-        if len(layouts) > 1 or len(tuple(operation.output(0).shape)) != 4:
+        shape = tuple(operation.get_output_shape(0))
+        if len(layouts) > 1 or len(shape) != 4:
             continue
         constants = [
-            tuple(int(side) for side in source.get_source_output().shape)
-            for source, given_by in zip(operation.inputs(), sources, strict=True)
+            tuple(source.shape)
+            for source, given_by in zip(inputs, sources, strict=True)
             if given_by not in reaches
         ]
-        reaches[name], channels_first[name] = _follow(operation, before, constants, layouts.pop())
-        shape = tuple(int(side) for side in operation.output(0).shape)[1:]
-        reach = reaches[name]
-        whole = int(model.input(0).shape[1])
+        reach, channels_first[name] = _follow(operation, before, constants, layouts.pop())
+        reaches[name] = reach
         # Where strides divide the sides, windows can be aligned to them.
-        aligned = reach is not None and reach.stride * shape[1] == reach.stride * shape[2] == whole
-        if aligned and reach and channels_first[name] and set(waiting) == {name} and names.count(name) == 1:
-            cuts.append(_Cut(name, reach, (shape[0], shape[1], shape[2]), cost))
-    return cuts, cost
+        aligned = reach is not None and reach.stride * shape[2] == reach.stride * shape[3] == whole
+        if aligned and reach and channels_first[name] and set(waiting) == {name}:
+            # Of those that differ by pointwise operations only, the last: an engine computes these together
+            # with the convolution before.
+            cuts[reach, shape[1]] = _Cut(given_name, reach, (shape[1], shape[2], shape[3]), cost)
+    return [cut for cut in cuts.values() if given_names[cut.name] == 1], cost
 
 
 def _follow(
@@ -339,12 +390,17 @@ def _follow(
     """How far an operation's output reaches back, None where that is not known, and its layout."""
     kind = operation.get_type_name()
     reach = before[0]
-    rows, columns = (2, 3) if channels_first else (1, 2)
+    channels, rows, columns = (1, 2, 3) if channels_first else (3, 1, 2)
     if kind == "Transpose":
         order = tuple(int(axis) for axis in operation.input_value(1).get_node().data)
         if order == (_TO_CHANNELS_LAST if channels_first else _TO_CHANNELS_FIRST):
             return reach, not channels_first
         return None, channels_first
+    if kind == "BatchNormInference" and channels_first:
+        return reach, channels_first  # Its numbers are one for each channel, on the second axis.
+    if kind == "Gather" and len(constants) == 2:
+        axis = operation.input_value(2).get_node().data.item() % 4
+        return (reach if axis == channels else None), channels_first
     if kind in _POINTWISE:
         for shape in constants:
             full = (1,) * (4 - len(shape)) + shape
@@ -358,8 +414,11 @@ def _follow(
         return widest, channels_first
     if kind == "Pad":
         begin, end = (tuple(int(n) for n in operation.input_value(n).get_node().data) for n in (1, 2))
-        others = [begin[axis] or end[axis] for axis in range(4) if axis not in (rows, columns)]
-        if any(others) or begin[rows] != begin[columns] or end[rows] != end[columns]:
+        if (
+            any((begin[0], end[0], begin[channels], end[channels]))
+            or begin[rows] != begin[columns]
+            or end[rows] != end[columns]
+        ):
             return None, channels_first
         shift = reach.stride * begin[rows]
         return _Reach(reach.stride, reach.before + shift, reach.after - shift), channels_first
@@ -397,46 +456,62 @@ def _convolution_cost(operation: Any) -> float:
     return outputs * (float(np.prod(inner)) + _COST_OF_OUTPUT)
 
 
+def _image_as_cut(whole: int) -> _Cut:
+    return _Cut("", _Reach(1, 0, 0), (3, whole, whole), 0.0)
+
+
+def _changed(cut: _Cut, side: int, whole: int) -> tuple[_Integers, _Integers]:
+    """The first and last place at a cut that patches of `side` pixels change, one for each place of a patch.
+
+    It depends on the cut alone, and not on those before.
+    """
+    start = np.arange(whole - side + 1)
+    first = -((cut.reach.after - start) // cut.reach.stride)
+    last = (start + side - 1 + cut.reach.before) // cut.reach.stride
+    return np.maximum(0, first), np.minimum(cut.shape[1] - 1, last)
+
+
+def _needed(before: _Cut, cut: _Cut, first: _Integers, last: _Integers) -> tuple[int, _Integers]:
+    """The side of the windows from one cut to the next in which all changes are right, and their starts."""
+    length = before.shape[1]
+    stride = cut.reach.stride // before.reach.stride
+    back = (cut.reach.before - before.reach.before) // before.reach.stride
+    ahead = (cut.reach.after - before.reach.after) // before.reach.stride
+    start = np.maximum(0, stride * first - back) // stride * stride
+    widest = int((np.minimum(length - 1, stride * last + ahead) - start).max()) + 1
+    window = min(length, -(-widest // stride) * stride)
+    return window, np.minimum(start, length - window)
+
+
 def _chain_windows(cuts: Sequence[_Cut], side: int, whole: int) -> list[tuple[int, list[_Window]]]:
     """For each cut, the side of its windows and one for each place of a patch of `side` pixels."""
-    reached = [(start, start + side - 1) for start in range(whole - side + 1)]
-    before, length, chain = _Reach(1, 0, 0), whole, []
-    for cut in cuts:
-        stride = cut.reach.stride // before.stride
-        back = (cut.reach.before - before.before) // before.stride
-        ahead = (cut.reach.after - before.after) // before.stride
-        after = length // stride
-        changed = [
-            (max(0, -((ahead - first) // stride)), min(after - 1, (last + back) // stride))
-            for first, last in reached
-        ]
-        needed = [
-            (max(0, stride * first - back) // stride * stride, min(length - 1, stride * last + ahead))
-            for first, last in changed
-        ]
-        widest = max(last - first + 1 for first, last in needed)
-        window = min(length, -(-widest // stride) * stride)
-        chain.append(
-            (
-                window,
-                [
-                    _Window(begin := min(start, length - window), begin // stride, first, last)
-                    for (start, _), (first, last) in zip(needed, changed, strict=True)
-                ],
-            )
-        )
-        before, length, reached = cut.reach, after, changed
+    chain = []
+    for before, cut in itertools.pairwise([_image_as_cut(whole), *cuts]):
+        first, last = _changed(cut, side, whole)
+        window, start = _needed(before, cut, first, last)
+        origin = start // (cut.reach.stride // before.reach.stride)
+        places = np.stack([start, origin, first, last], axis=1)
+        chain.append((window, [_Window(*place) for place in places.tolist()]))
     return chain
 
 
-def _chain_cost(cuts: Sequence[_Cut], whole: float, side: int, patch: int = _TYPICAL_SIDE) -> float:
+def _step_cost(before: _Cut, cut: _Cut, window: int) -> float:
+    """What it costs to follow a patch from one cut to the next."""
+    copied = _COST_OF_COPY * before.shape[0] * window**2
+    return (cut.cost - before.cost) * (window / before.shape[1]) ** 2 + copied + _COST_OF_CUT
+
+
+def _rest_cost(cut: _Cut, whole: float) -> float:
+    """What the network costs from a cut on."""
+    return whole - cut.cost + _COST_OF_COPY * float(np.prod(cut.shape))
+
+
+def _chain_cost(cuts: Sequence[_Cut], whole: float, side: int, patch: int) -> float:
     """What a patch of a side costs with these cuts."""
-    cost, done, channels, length = 0.0, 0.0, 3, side
-    for cut, (window, _) in zip(cuts, _chain_windows(cuts, patch, side), strict=True):
-        copied = _COST_OF_COPY * channels * window**2
-        cost += (cut.cost - done) * (window / length) ** 2 + copied + _COST_OF_CUT
-        done, channels, length = cut.cost, cut.shape[0], cut.shape[1]
-    return cost + whole - done + _COST_OF_COPY * channels * length**2
+    steps = zip(
+        itertools.pairwise([_image_as_cut(side), *cuts]), _chain_windows(cuts, patch, side), strict=True
+    )
+    return sum(_step_cost(*pair, window) for pair, (window, _) in steps) + _rest_cost(cuts[-1], whole)
 
 
 def _choose_cuts(cuts: Sequence[_Cut], whole: float, side: int) -> list[_Cut]:
@@ -447,30 +522,45 @@ def _choose_cuts(cuts: Sequence[_Cut], whole: float, side: int) -> list[_Cut]:
     """
     if not cuts or side <= _TYPICAL_SIDE:
         return []
-    best: list[tuple[float, list[_Cut]]] = []
+    best: list[tuple[float, list[_Cut]]] = [(0.0, [_image_as_cut(side)])]
     for cut in cuts:
-        chains = [[cut], *([*chain, cut] for _, chain in best)]
-        costs = [_chain_cost(chain, whole, side) for chain in chains]
+        changed = _changed(cut, _TYPICAL_SIDE, side)
+        costs = [
+            cost + _step_cost(chain[-1], cut, _needed(chain[-1], cut, *changed)[0]) for cost, chain in best
+        ]
         cheapest = int(np.argmin(costs))
-        best.append((costs[cheapest], chains[cheapest]))
-    return min(best, key=lambda one: one[0])[1]
+        best.append((costs[cheapest], [*best[cheapest][1], cut]))
+    return min(best[1:], key=lambda one: one[0] + _rest_cost(one[1][-1], whole))[1][1:]
 
 
-def part_of(model: Any, first: str | None, last: str | None) -> Any:
-    """The network between two cuts; from its input where `first` is None, to its output where `last` is."""
+def split(model: Any, names: Sequence[str]) -> list[Any]:
+    """Cuts a network into parts that follow each other.
+
+    Args:
+        model: An `openvino.Model` of one input and one output; it is left as it is.
+        names: Of operations, each of which depends on the ones before.
+
+    Returns:
+        An `openvino.Model` up to the first operation, from there to the next, and so on to the output.
+
+    Raises:
+        RuntimeError: A part depends on more than the operation that it begins with.
+    """
     import openvino
 
     clone = model.clone()
     operations = {operation.get_friendly_name(): operation for operation in clone.get_ordered_ops()}
     (parameter,) = clone.get_parameters()
     (result,) = clone.get_results()
-    if first is not None:
-        source = operations[first].output(0)
-        parameter = openvino.op.Parameter(source.element_type, source.partial_shape)
-        for target in source.get_target_inputs():
-            target.replace_source_output(parameter.output(0))
-    end = result.input_value(0) if last is None else operations[last].output(0)
-    return openvino.Model([end], [parameter])
+    parts = []
+    for name in names:
+        end = operations[name].output(0)
+        following = openvino.op.Parameter(end.element_type, end.partial_shape)
+        for target in end.get_target_inputs():
+            target.replace_source_output(following.output(0))
+        parts.append(openvino.Model([end], [parameter]))
+        parameter = following
+    return [*parts, openvino.Model([result.input_value(0)], [parameter])]
 
 
 def _paddings(model: Any) -> list[tuple[list[int], list[int]]]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.models.feature_grid import AffineHead
-from xfv_demo.models.incremental import part_of
+from xfv_demo.models.incremental import split
 from xfv_demo.models.openvino import OpenVinoNetwork
 from xfv_demo.models.similarity import unit_length
 from xfv_demo.runtime.openvino import import_openvino
@@ -51,7 +51,7 @@ class GridNetwork:
         self._is_channels_first = _is_channels_first(grid)
         first, second, third = (int(side.get_length()) for side in list(grid.partial_shape)[1:])
         self.shape = (second, third, first) if self._is_channels_first else (first, second, third)
-        self._up_to_grid = OpenVinoNetwork(part_of(model, None, _name(grid)))
+        self._up_to_grid = OpenVinoNetwork(_up_to(model, _name(grid)))
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """The grids of some images.
@@ -115,7 +115,7 @@ class GridNetwork:
     def _from_grid(self, tensor: Any, grids: FloatArray) -> FloatArray | None:
         """What a tensor is for some grids, (N, D); None where it depends on more than the grid."""
         try:
-            network = OpenVinoNetwork(part_of(self._model, _name(self._grid), _name(tensor)))
+            network = OpenVinoNetwork(split(self._model, [_name(self._grid), _name(tensor)])[1])
         except RuntimeError:
             return None
         return network(np.moveaxis(grids, 3, 1) if self._is_channels_first else grids)
@@ -153,6 +153,13 @@ def _last_grid(model: Any) -> Any | None:
                 seen.add(_name(source))
                 queue.append(source)
     return None
+
+
+def _up_to(model: Any, name: str) -> Any:
+    """The network up to an operation; `split` asks that all that follows goes through it."""
+    clone = model.clone()
+    (operation,) = (one for one in clone.get_ordered_ops() if one.get_friendly_name() == name)
+    return import_openvino().Model([operation.output(0)], clone.get_parameters())
 
 
 def _places(tensor: Any) -> int:
