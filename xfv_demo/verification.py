@@ -39,7 +39,7 @@ class Verifier:
         embedder: The model. Its `name` and `notice` are reported, where it has them.
         calibration: Gives the threshold and the confidence. Without one the decision is taken at a
             provisional threshold, there is no confidence, and a notice says so.
-        detector: What finds the faces; MTCNN where None.
+        detector: What finds the faces; MTCNN where None. Its `notice` is reported, where it has one.
         uncalibrated: Why there is no calibration and how to make one, for that notice.
         threshold: A distance in (0, 2] to decide by in place of the calibration's. The confidence is then the
             calibration's probability that the decision is right, and may be under 0.5.
@@ -328,8 +328,9 @@ class Verifier:
 
     def _notices(self, probe: AlignedFace, reference: AlignedFace) -> list[str]:
         notices = []
-        if notice := getattr(self.embedder, "notice", None):
-            notices.append(notice)
+        for part in (self.embedder, self.detector):
+            if notice := getattr(part, "notice", None):
+                notices.append(notice)
         if self.calibration is None:
             by = (
                 f"the threshold {PROVISIONAL_THRESHOLD} is provisional (mobilefacenet's best on LFW)"

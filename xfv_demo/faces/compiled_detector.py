@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -253,7 +254,8 @@ class _Area(NamedTuple):
         if given.stop == length:
             upper[-1] = np.inf
         covered = np.minimum(self.ends[made, None], upper) - np.maximum(self.begins[made, None], lower)
-        return np.maximum(covered, 0) / self.step
+        shares: FloatArray = np.maximum(covered, 0) / self.step
+        return shares
 
 
 class _Pyramid:
@@ -278,10 +280,7 @@ class _Pyramid:
         self._blocks = [list(_blocks(3 * rows, width, columns)) for rows, columns in self._sizes]
 
     def __call__(self, image: Photo) -> Iterator[FloatArray]:
-        """The levels of an image's pyramid, the largest first: (rows, 3, columns) float32, normalized.
-
-        A level is overwritten by the next.
-        """
+        """The levels of an image's pyramid, the largest first: (rows, 3, columns) float32, normalized."""
         width = image.shape[1]
         # Rows of one colour each, cut into parts that are multiplied one by one.
         length = 3 * width
@@ -298,12 +297,12 @@ class _Pyramid:
                     flat[level][rows] += product[of, :length]
                 else:
                     flat[level][rows] = product[of, :length]
-        for lines, blocks, (rows, columns) in zip(flat, self._blocks, self._sizes, strict=True):
-            level = np.empty((rows * 3, columns), np.float32)
-            lines = lines.reshape(rows * 3, width)
-            for given, weights, made in blocks:
-                np.matmul(lines[:, given], weights, out=level[:, made])
-            yield level.reshape(rows, 3, columns)
+        for rows_done, blocks, (height, columns) in zip(flat, self._blocks, self._sizes, strict=True):
+            colours = rows_done.reshape(3 * height, width)
+            level_pixels = np.empty((3 * height, columns), np.float32)
+            for block in blocks:
+                np.matmul(colours[:, block.given], block.weights, out=level_pixels[:, block.made])
+            yield level_pixels.reshape(height, 3, columns)
 
 
 # A photo's, and that of the same photo turned and within a border.
@@ -350,9 +349,7 @@ class _Crops:
     def __init__(self, image: Photo) -> None:
         self.size = image.shape[:2]
         # A pixel as one number: four channels are taken at once.
-        padded = np.zeros((*self.size, 4), np.uint8)
-        padded[:, :, :3] = image
-        self._pixels = padded.view(np.uint32).reshape(-1)
+        self._pixels = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).view(np.uint32).reshape(-1)
 
     def __call__(self, boxes: Boxes, side: int) -> FloatArray:
         """The boxes' content, bilinearly, zero beyond the image's edges.
