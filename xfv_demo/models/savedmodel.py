@@ -205,7 +205,7 @@ class SavedModelEmbedder(CompiledEmbedder):
         source = self._equivalent.source
         if source is None:
             raise ModelError(
-                f'model "{self.name}" shows no feature grid, as OpenVINO cannot run it: '
+                f'OpenVINO cannot run model "{self.name}", and so it shows no feature grid: '
                 f"{self._equivalent.reason}"
             )
         return read_network_file(source)
