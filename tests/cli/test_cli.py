@@ -1,6 +1,7 @@
 """The command line: two commands run as a user runs them, the others in this process."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import typer
 from PIL import Image
 
+from tests.models.onnx_files import write_network
 from xfv_demo.cli.options import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,8 +233,22 @@ class TestExplain:
 
         explain = typer.main.get_command(app).commands["explain"]
         (option,) = [one for one in explain.params if one.name == "methods"]
-        assert option.help.endswith(f": {', '.join(EXPLAINERS)}.")
-        assert option.default == ",".join(DEFAULT_METHODS)
+        assert f": {', '.join(EXPLAINERS)}." in option.help
+        assert option.help.endswith(f" {' and '.join(DEFAULT_METHODS)} that the model allows.")
+        assert option.default is None
+
+    def test_of_its_defaults_it_leaves_out_what_the_model_does_not_allow(self, run_model, tmp_path):
+        """And says so; what was asked for by name ends it."""
+        network = write_network(tmp_path / "mean.onnx")
+        pixels = ("--model", network, "--input-range", "0..1", "--channels", "rgb")
+        done = run_model("explain", *PAIR, "--out", "out", *pixels)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r'xssab +not computed: model "mean" gives no gradients', done.stdout)
+        assert json.loads((tmp_path / "out" / "report.json").read_text())["methods"].keys() == {"occlusion"}
+        refused(
+            run_model("explain", *PAIR, "--out", "no", *pixels, "--methods", "xssab"), "gives no gradients"
+        )
+        assert not (tmp_path / "no").exists()
 
     def test_a_map_that_is_no_evidence_has_its_own_words(self, run_model, tmp_path):
         done = run_model(

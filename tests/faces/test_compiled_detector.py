@@ -219,7 +219,7 @@ class TestAgainstThePackage:
         for one, other in zip(detector.detect(photo), by_tensorflow.detect(photo), strict=True):
             side = other.box[2] - other.box[0]
             np.testing.assert_allclose(one.landmarks, other.landmarks, atol=NEAR * side)
-            assert one.rotation == other.rotation == 270
+            assert one.rotation == other.rotation == 90
             assert one.certainty == pytest.approx(other.certainty, abs=1e-3)
 
     @pytest.mark.lfw
