@@ -188,8 +188,6 @@ class VerificationService:
                 # The first call of each network builds it; the first visitor should not wait for that.
                 self._detector.detect(np.zeros((2 * ALIGNED_SIZE, 2 * ALIGNED_SIZE, 3), np.uint8))
                 blank = np.zeros((2, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32)
-                with suppress(ModelError):  # A file of another kind has none.
-                    embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
                 embedder.embed(blank)
                 embedder.patched(blank[0])
         except XfvError as error:
@@ -199,7 +197,10 @@ class VerificationService:
             raise
         else:
             future.set_result(embedder)
-            # Takes seconds at first, and a few methods alone need it: comparing need not wait for it.
+            # These take seconds at first (TensorFlow is imported), and a few methods alone need them: a
+            # verdict need not wait for them. A file has no gradients, and not every head is affine.
+            with suppress(ModelError):
+                embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
             with suppress(ModelError):
                 _ = embedder.affine_head
 
