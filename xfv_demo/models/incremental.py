@@ -186,9 +186,7 @@ class PatchedNetwork:
             model = self._parts[part].clone()
             paddings = _paddings(model)
             count = _TENSORS_AT_ONCE if part == self.last_part else 1
-            channels = model.input(0).shape[3] if part == 0 else self._cuts[part - 1].shape[0]
-            window = (side, side, channels) if part == 0 else (channels, side, side)
-            model.reshape([count, *window])
+            model.reshape([count, side, side, model.input(0).shape[3]])
             if _paddings(model) != paddings:
                 # Windows are aligned to the strides; only an unknown rule of padding gets here.
                 raise ModelError("this network pads windows otherwise than whole images")
@@ -286,17 +284,16 @@ class PatchedPhoto:
                 side, windows = plan[part]
                 request = network.borrow(part, side)
                 y, x = windows[top].start, windows[left].start
-                if part == 0:
-                    request.given[0] = images[place, y : y + side, x : x + side]
-                else:
-                    request.given[0] = self._features[part][:, y : y + side, x : x + side]
+                tensor = self._features[part] if part else images[place]
+                request.given[0] = tensor[y : y + side, x : x + side]
+                if part:
                     changed = before[place].wait()[0]
                     _paste(request.given[0], changed, plan[part - 1][1], (top, left), (y, x))
                     network.give_back(before[place])
                 request.start()
                 requests.append(request)
             yield
-        last = network.borrow(network.last_part, self._features[-1].shape[1])
+        last = network.borrow(network.last_part, len(self._features[-1]))
         for place, (request, plan, corner) in enumerate(zip(requests, plans, corners, strict=True)):
             last.given[place] = self._features[-1]
             _paste(last.given[place], request.wait()[0], plan[-1][1], corner, (0, 0))
@@ -316,9 +313,9 @@ def _paste(
 ) -> None:
     """Writes what a patch changes, out of its window at a cut, into a tensor that begins at `begin` there."""
     (_, y, top, bottom), (_, x, left, right) = (windows[place] for place in corner)
-    changed = given[:, top - y : bottom + 1 - y, left - x : right + 1 - x]
+    changed = given[top - y : bottom + 1 - y, left - x : right + 1 - x]
     y, x = begin
-    target[:, top - y : bottom + 1 - y, left - x : right + 1 - x] = changed
+    target[top - y : bottom + 1 - y, left - x : right + 1 - x] = changed
 
 
 def _find_cuts(model: Any) -> tuple[list[_Cut], float]:
@@ -534,8 +531,13 @@ def _choose_cuts(cuts: Sequence[_Cut], whole: float, side: int) -> list[_Cut]:
 
 
 def _split(model: Any, cuts: Sequence[_Cut]) -> list[Any]:
-    """The parts of the network between its cuts: one more than there are cuts."""
+    """The parts of the network between its cuts: one more than there are cuts.
+
+    As the image, the tensors at the cuts have the channels last: a row of a window lies in one piece, and
+    OpenVINO computes in this order, so that it need not turn them.
+    """
     import openvino
+    from openvino import opset13
 
     clone = model.clone()
     operations = {operation.get_friendly_name(): operation for operation in clone.get_ordered_ops()}
@@ -544,11 +546,13 @@ def _split(model: Any, cuts: Sequence[_Cut]) -> list[Any]:
     parts = []
     for cut in cuts:
         end = operations[cut.name].output(0)
-        following = openvino.op.Parameter(end.element_type, end.partial_shape)
-        for target in end.get_target_inputs():
-            target.replace_source_output(following.output(0))
-        parts.append(openvino.Model([end], [parameter]))
-        parameter = following
+        uses = end.get_target_inputs()
+        parts.append(openvino.Model([opset13.transpose(end, _TO_CHANNELS_LAST)], [parameter]))
+        channels, height, width = cut.shape
+        parameter = opset13.parameter([1, height, width, channels], end.element_type)
+        turned = opset13.transpose(parameter, _TO_CHANNELS_FIRST)
+        for use in uses:
+            use.replace_source_output(turned.output(0))
     return [*parts, openvino.Model([result.input_value(0)], [parameter])]
 
 

@@ -28,8 +28,8 @@ Precision = Literal["float32", "bfloat16"]
 # One shape for all calls: the network is compiled once, and an image's numbers do not depend on how many
 # others it came with. Several such batches run side by side, each on a thread of its own. Measured with the
 # bundled model on two cores that others used too: 32 images take 234 ms one by one, 253 ms by 2, 274 ms by 4
-# and 321 ms by 8; 367 ms by 8 with all cores on one batch. One by one, each image of a large model would bring
-# all of its weights into the cache anew.
+# and 321 ms by 8; by 8 with both cores on one batch 367 ms. One by one, each image of a large model would
+# bring all of its weights into the cache anew.
 _BATCH = 2
 
 # How far embeddings may be from TensorFlow's, as a cosine distance. Measured with the bundled model and a
