@@ -178,7 +178,7 @@ class OpenVinoNetwork:
         photo, other = np.random.default_rng(0).random((2, *tuple(model.input(0).shape)[1:]), np.float32)
         # In a corner, in the middle, and wider than high at the lower edge. As large as the occlusion maps'
         # middle patches, for which the network is compiled thereby.
-        side = min(15, len(photo) // 4)
+        side = min(15, len(photo) // 5)
         boxes = [
             Box(0, 0, side, side),
             Box(3 * side, 4 * side, 4 * side, 5 * side),
