@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,34 @@ class TestBundledModel:
             variants = changed(aligned[name], boxes, rng)
             np.testing.assert_allclose(embed(variants, boxes), embedder.embed(variants), atol=1e-6)
 
+    def test_an_image_has_the_same_numbers_in_any_company(self, embedder, photo, rng, monkeypatch):
+        places = (0, 0, 8), (50, 40, 15), (97, 97, 15), (20, 70, 29), (60, 3, 8), (83, 10, 29), (31, 90, 8)
+        boxes = [Box(top, left, top + side, left + side) for top, left, side in places]
+        variants = changed(photo, boxes, rng)
+        together = embedder.patched(photo)(variants, boxes)
+        one_by_one = [
+            embedder.patched(photo)(variants[n : n + 1], boxes[n : n + 1])[0] for n in range(len(boxes))
+        ]
+        np.testing.assert_allclose(one_by_one, together, atol=1e-6)
+        monkeypatch.setattr(embedder._network._cut_for_patches(), "groups_at_once", 1)
+        np.testing.assert_allclose(embedder.patched(photo)(variants, boxes), together, atol=1e-6)
+
+    def test_threads_do_not_mix(self, embedder, aligned, rng):
+        boxes = [Box(top, left, top + 15, left + 15) for top in (0, 40, 97) for left in (5, 60, 97)]
+        embeds = [embedder.patched(aligned[name]) for name in ("obama", "biden")]
+        # Two threads on each photo, at the same time.
+        given = [
+            (embed, changed(aligned[name], boxes, rng))
+            for _ in range(2)
+            for embed, name in zip(embeds, ("obama", "biden"), strict=True)
+        ]
+        expected = [embedder.embed(variants) for _, variants in given]
+        with ThreadPoolExecutor(len(given)) as pool:
+            for _ in range(5):
+                results = pool.map(lambda one: one[0](one[1], boxes), given)
+                for result, one in zip(results, expected, strict=True):
+                    np.testing.assert_allclose(result, one, atol=1e-6)
+
     def test_photos_of_another_kind_are_refused(self, embedder):
         with pytest.raises(ValueError, match="must be"):
             embedder.patched(np.zeros((64, 64, 3), np.float32))
@@ -169,6 +198,99 @@ def test_networks_of_other_kinds(kind, tmp_path, rng, monkeypatch):
     assert_agrees(embedder, rng.random((SIDE, SIDE, 3), np.float32), boxes, rng)
     # Nothing is local behind a first layer that differs from place to place.
     assert (embedder._network._patched is None) == (kind == "places")
+
+
+class TestReaches:
+    """What is read from small graphs, beside what is known of them on paper."""
+
+    @pytest.fixture
+    def opset(self):
+        from openvino import opset13
+
+        return opset13
+
+    @pytest.fixture
+    def image(self, opset):
+        return opset.parameter([1, 32, 32, 3], np.float32, name="image")
+
+    @staticmethod
+    def cuts(opset, image, tensor):
+        """By name, the reach from the image and the shape of each tensor at which the network may be cut."""
+        import openvino
+
+        found, _ = incremental._find_cuts(openvino.Model([opset.reduce_sum(tensor, [1, 2, 3])], [image]))
+        return {cut.name: (tuple(cut.reach), cut.shape) for cut in found}
+
+    @staticmethod
+    def channels_first(opset, tensor):
+        return opset.transpose(tensor, [0, 3, 1, 2], name="turned")
+
+    @staticmethod
+    def convolved(opset, tensor, rng, *, stride=1, name="convolved"):
+        weights = rng.random((4, 3, 3, 3), np.float32)
+        return opset.convolution(tensor, weights, [stride] * 2, [1, 1], [1, 1], [1, 1], name=name)
+
+    def test_convolution(self, opset, image, rng):
+        """Place i of 3 x 3 with stride 2 and a padding of 1 sees pixels 2i - 1 to 2i + 1."""
+        x = self.convolved(opset, self.channels_first(opset, image), rng, stride=2)
+        assert self.cuts(opset, image, x)["convolved"] == ((2, 1, 1), (4, 16, 16))
+
+    def test_input_of_an_onnx_model(self, opset, image, rng):
+        """Other channels' order and range, then channels first: nothing is seen that lies beside."""
+        x = opset.gather(image, [2, 1, 0], -1)
+        x = opset.subtract(opset.multiply(x, np.full((1, 1, 1, 3), 255, np.float32)), np.float32(127.5))
+        x = self.convolved(opset, self.channels_first(opset, x), rng)
+        assert self.cuts(opset, image, x) == {
+            "turned": ((1, 0, 0), (3, 32, 32)),
+            "convolved": ((1, 1, 1), (4, 32, 32)),
+        }
+
+    def test_gather_of_channels_behind_the_transpose(self, opset, image, rng):
+        x = opset.gather(self.channels_first(opset, image), [2, 1, 0], 1)
+        assert "convolved" in self.cuts(opset, image, self.convolved(opset, x, rng))
+
+    @pytest.mark.parametrize("axis", [2, 3])
+    def test_gather_of_rows_or_columns_is_not_local(self, opset, image, axis):
+        x = opset.gather(self.channels_first(opset, image), np.arange(31, -1, -1), axis)
+        assert list(self.cuts(opset, image, opset.relu(x, name="behind"))) == ["turned"]
+
+    def test_operations_on_each_place_are_passed(self, opset, image, rng):
+        """Batch norm, rounding to 8 bits, PReLU: the cut is behind them, and reaches as far as before."""
+        x = self.convolved(opset, self.channels_first(opset, image), rng)
+        x = opset.batch_norm_inference(x, *np.ones((4, 4), np.float32), 1e-5)
+        limits = [np.full((1, 4, 1, 1), limit, np.float32) for limit in (-1, 1, -1, 1)]
+        x = opset.fake_quantize(x, *limits, 256)
+        x = opset.prelu(x, np.full(4, 0.25, np.float32), name="last")
+        assert self.cuts(opset, image, x)["last"] == ((1, 1, 1), (4, 32, 32))
+
+    def test_batch_norm_over_rows_is_not_local(self, opset, image):
+        """Its channels are the second axis, whatever these are."""
+        x = opset.batch_norm_inference(image, *np.ones((4, 32), np.float32), 1e-5)
+        assert self.cuts(opset, image, self.channels_first(opset, x)) == {}
+
+    def test_weights_that_are_computed_from_constants(self, opset, image, rng):
+        """Those of an 8-bit model: converted and scaled within the graph."""
+        scaled = opset.multiply(
+            opset.convert(opset.constant(rng.integers(0, 9, (4, 3, 3, 3), np.int8)), "f32"), np.float32(0.1)
+        )
+        x = self.channels_first(opset, image)
+        x = opset.convolution(x, scaled, [1, 1], [1, 1], [1, 1], [1, 1], name="convolved")
+        assert self.cuts(opset, image, x)["convolved"] == ((1, 1, 1), (4, 32, 32))
+
+    def test_max_pool_of_which_the_places_are_not_used(self, opset, image):
+        x = opset.max_pool(self.channels_first(opset, image), [2, 2], [1, 1], [0, 0], [0, 0], [2, 2])
+        x = opset.relu(x.output(0), name="pooled")
+        assert self.cuts(opset, image, x)["pooled"] == ((2, 0, 1), (3, 16, 16))
+
+    def test_there_is_no_cut_where_two_tensors_lead_on(self, opset, image, rng):
+        """Beside a skip connection; nor of two tensors that have one name."""
+        x = opset.relu(self.channels_first(opset, image), name="before")
+        weights = rng.random((3, 3, 3, 3), np.float32)
+        branch = opset.convolution(x, weights, [1, 1], [1, 1], [1, 1], [1, 1], name="beside")
+        x = opset.add(x, branch, name="behind")
+        assert list(self.cuts(opset, image, x)) == ["before", "behind"]
+        branch.set_friendly_name("behind")
+        assert list(self.cuts(opset, image, x)) == ["before"]
 
 
 def test_a_network_that_computes_windows_otherwise_is_not_cut(embedder, monkeypatch, photo, rng):

@@ -6,6 +6,13 @@ photo without the patch. The network is cut where a single tensor leads on: up t
 are computed, each pasted into what is known of the photo, and what comes after is computed whole. Nothing is
 approximated: in float32 the results are the same to the last bits.
 
+Where the time goes, measured with the bundled model and the occlusion maps' 1,130 patches on two cores that
+others used too: of a pair's 1.06 TFLOP, 0.65 are left, three quarters of them behind the last cut. Nine
+tenths of the time are the engine's, and of that 81 % those of 1 x 1 convolutions, which reach 75 to 90
+GFLOP/s on a core, near what AVX2 can, and 14 % those of depthwise ones, at 15 to 25; a tenth is Python,
+mostly copies. Windows that held no more than what a patch changes would leave 0.40 TFLOP, but they would be
+of some hundred sizes, which take 40 ms each to compile.
+
 How far a layer reaches is read from the network's own description, in which only operations that are known to
 be local are passed; from the first other one on, the network is computed whole.
 """
@@ -43,17 +50,19 @@ _POOLS = frozenset(("MaxPool", "AvgPool"))
 _Integers = NDArray[np.int64]
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
-# What the choice of cuts reckons with, in multiply-adds. Measured with the bundled model: a convolution costs
-# about 25 for each number that it gives, beside its own; a number taken through a cut some 80, and each cut
-# 3 million for the calls.
+# What the choice of cuts reckons with, in multiply-adds: for each number that a convolution gives, beside its
+# own; for each number taken through a cut; for each cut, the calls. The optimum is flat: with the bundled
+# model these choose 4 cuts, which take 158 ms of both cores for 32 patches; 7 cuts take 149, 9 take 162 and 2
+# take 168, where runs differ by 10.
 _COST_OF_OUTPUT = 25
 _COST_OF_COPY = 80
 _COST_OF_CUT = 12e6
 # The side of the patches that cuts are chosen for, in pixels; the others fare well with them too.
 _TYPICAL_SIDE = 16
-# Measured in float32 with 32 patches of three sizes at a time, as the occlusion maps have them: 1.46 times as
-# fast as whole images; with 8 windows or 8 tensors at once 1.35 times, with 16 and 32 slower than those.
-_TENSORS_AT_ONCE = 4
+# How many variants make a group, which goes through the last part together. Measured with 32 patches of three
+# sizes, the time of both cores: 175 ms with 1, 158 with 2, 155 with 4, 159 with 8, 175 with 16. By the clock
+# 2 take a fifth less than 4: a core waits less for the other at the end.
+_TENSORS_AT_ONCE = 2
 # Less than this share of the work saved is not worth the memory.
 _LEAST_SAVING = 0.1
 
@@ -134,7 +143,7 @@ class PatchedNetwork:
         self._saves: dict[int, bool] = {}
         if not self._cuts or not self.saves(_TYPICAL_SIDE):
             raise ModelError("patches reach too much of this network for anything to be saved")
-        self._parts = split(model, [cut.name for cut in self._cuts])
+        self._parts = _split(model, self._cuts)
         self._compiled: dict[tuple[int, int], Any] = {}
         self._idle: dict[tuple[int, int], list[_Request]] = {}
         self._plans: dict[int, list[tuple[int, list[_Window]]]] = {}
@@ -186,9 +195,7 @@ class PatchedNetwork:
             model = self._parts[part].clone()
             paddings = _paddings(model)
             count = _TENSORS_AT_ONCE if part == self.last_part else 1
-            channels = model.input(0).shape[3] if part == 0 else self._cuts[part - 1].shape[0]
-            window = (side, side, channels) if part == 0 else (channels, side, side)
-            model.reshape([count, *window])
+            model.reshape([count, side, side, model.input(0).shape[3]])
             if _paddings(model) != paddings:
                 # Windows are aligned to the strides; only an unknown rule of padding gets here.
                 raise ModelError("this network pads windows otherwise than whole images")
@@ -286,17 +293,16 @@ class PatchedPhoto:
                 side, windows = plan[part]
                 request = network.borrow(part, side)
                 y, x = windows[top].start, windows[left].start
-                if part == 0:
-                    request.given[0] = images[place, y : y + side, x : x + side]
-                else:
-                    request.given[0] = self._features[part][:, y : y + side, x : x + side]
+                tensor = self._features[part] if part else images[place]
+                request.given[0] = tensor[y : y + side, x : x + side]
+                if part:
                     changed = before[place].wait()[0]
                     _paste(request.given[0], changed, plan[part - 1][1], (top, left), (y, x))
                     network.give_back(before[place])
                 request.start()
                 requests.append(request)
             yield
-        last = network.borrow(network.last_part, self._features[-1].shape[1])
+        last = network.borrow(network.last_part, len(self._features[-1]))
         for place, (request, plan, corner) in enumerate(zip(requests, plans, corners, strict=True)):
             last.given[place] = self._features[-1]
             _paste(last.given[place], request.wait()[0], plan[-1][1], corner, (0, 0))
@@ -316,9 +322,9 @@ def _paste(
 ) -> None:
     """Writes what a patch changes, out of its window at a cut, into a tensor that begins at `begin` there."""
     (_, y, top, bottom), (_, x, left, right) = (windows[place] for place in corner)
-    changed = given[:, top - y : bottom + 1 - y, left - x : right + 1 - x]
+    changed = given[top - y : bottom + 1 - y, left - x : right + 1 - x]
     y, x = begin
-    target[:, top - y : bottom + 1 - y, left - x : right + 1 - x] = changed
+    target[top - y : bottom + 1 - y, left - x : right + 1 - x] = changed
 
 
 def _find_cuts(model: Any) -> tuple[list[_Cut], float]:
@@ -533,33 +539,29 @@ def _choose_cuts(cuts: Sequence[_Cut], whole: float, side: int) -> list[_Cut]:
     return min(best[1:], key=lambda one: one[0] + _rest_cost(one[1][-1], whole))[1][1:]
 
 
-def split(model: Any, names: Sequence[str]) -> list[Any]:
-    """Cuts a network into parts that follow each other.
+def _split(model: Any, cuts: Sequence[_Cut]) -> list[Any]:
+    """The parts of the network between its cuts: one more than there are cuts.
 
-    Args:
-        model: An `openvino.Model` of one input and one output; it is left as it is.
-        names: Of operations, each of which depends on the ones before.
-
-    Returns:
-        An `openvino.Model` up to the first operation, from there to the next, and so on to the output.
-
-    Raises:
-        RuntimeError: A part depends on more than the operation that it begins with.
+    As the image, the tensors at the cuts have the channels last: a row of a window lies in one piece, and
+    OpenVINO computes in this order, so that it need not turn them.
     """
     import openvino
+    from openvino import opset13
 
     clone = model.clone()
     operations = {operation.get_friendly_name(): operation for operation in clone.get_ordered_ops()}
     (parameter,) = clone.get_parameters()
     (result,) = clone.get_results()
     parts = []
-    for name in names:
-        end = operations[name].output(0)
-        following = openvino.op.Parameter(end.element_type, end.partial_shape)
-        for target in end.get_target_inputs():
-            target.replace_source_output(following.output(0))
-        parts.append(openvino.Model([end], [parameter]))
-        parameter = following
+    for cut in cuts:
+        end = operations[cut.name].output(0)
+        uses = end.get_target_inputs()
+        parts.append(openvino.Model([opset13.transpose(end, _TO_CHANNELS_LAST)], [parameter]))
+        channels, height, width = cut.shape
+        parameter = opset13.parameter([1, height, width, channels], end.element_type)
+        turned = opset13.transpose(parameter, _TO_CHANNELS_FIRST)
+        for use in uses:
+            use.replace_source_output(turned.output(0))
     return [*parts, openvino.Model([result.input_value(0)], [parameter])]
 
 

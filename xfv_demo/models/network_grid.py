@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.models.feature_grid import AffineHead
-from xfv_demo.models.incremental import split
 from xfv_demo.models.openvino import OpenVinoNetwork
 from xfv_demo.models.similarity import unit_length
 from xfv_demo.runtime.openvino import import_openvino
@@ -51,7 +50,7 @@ class GridNetwork:
         self._is_channels_first = _is_channels_first(grid)
         first, second, third = (int(side.get_length()) for side in list(grid.partial_shape)[1:])
         self.shape = (second, third, first) if self._is_channels_first else (first, second, third)
-        self._up_to_grid = OpenVinoNetwork(_up_to(model, _name(grid)))
+        self._up_to_grid = OpenVinoNetwork(_part(model, None, _name(grid)))
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """The grids of some images.
@@ -115,7 +114,7 @@ class GridNetwork:
     def _from_grid(self, tensor: Any, grids: FloatArray) -> FloatArray | None:
         """What a tensor is for some grids, (N, D); None where it depends on more than the grid."""
         try:
-            network = OpenVinoNetwork(split(self._model, [_name(self._grid), _name(tensor)])[1])
+            network = OpenVinoNetwork(_part(self._model, _name(self._grid), _name(tensor)))
         except RuntimeError:
             return None
         return network(np.moveaxis(grids, 3, 1) if self._is_channels_first else grids)
@@ -155,11 +154,22 @@ def _last_grid(model: Any) -> Any | None:
     return None
 
 
-def _up_to(model: Any, name: str) -> Any:
-    """The network up to an operation; `split` asks that all that follows goes through it."""
+def _part(model: Any, first: str | None, last: str) -> Any:
+    """The network from an operation's output, or from its input where `first` is None, to another's.
+
+    Raises:
+        RuntimeError: The last one depends on more than the first.
+    """
+    openvino = import_openvino()
     clone = model.clone()
-    (operation,) = (one for one in clone.get_ordered_ops() if one.get_friendly_name() == name)
-    return import_openvino().Model([operation.output(0)], clone.get_parameters())
+    operations = {operation.get_friendly_name(): operation for operation in clone.get_ordered_ops()}
+    (parameter,) = clone.get_parameters()
+    if first is not None:
+        source = operations[first].output(0)
+        parameter = openvino.op.Parameter(source.element_type, source.partial_shape)
+        for target in source.get_target_inputs():
+            target.replace_source_output(parameter.output(0))
+    return openvino.Model([operations[last].output(0)], [parameter])
 
 
 def _places(tensor: Any) -> int:

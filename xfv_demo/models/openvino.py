@@ -25,8 +25,8 @@ Precision = Literal["float32", "bfloat16"]
 
 # One shape for all calls: the network is compiled once, and an image's numbers do not depend on how many
 # others it came with. Several such batches run side by side, each on a thread of its own. Measured with the
-# bundled model on two cores that others used too: 32 images take 234 ms one by one, 253 ms by 2, 274 ms by
-# 4 and 321 ms by 8; 367 ms by 8 with all cores on one batch. One by one, each image of a large model would
+# bundled model on two cores that others used too: 32 images take 234 ms one by one, 253 ms by 2, 274 ms by 4
+# and 321 ms by 8; by 8 with both cores on one batch 367 ms. One by one, each image of a large model would
 # bring all of its weights into the cache anew.
 _BATCH = 2
 
@@ -169,7 +169,7 @@ class OpenVinoNetwork:
         photo, other = np.random.default_rng(0).random((2, *tuple(model.input(0).shape)[1:]), np.float32)
         # In a corner, in the middle, and wider than high at the lower edge. As large as the occlusion maps'
         # middle patches, for which the network is compiled thereby.
-        side = min(15, len(photo) // 4)
+        side = min(15, len(photo) // 5)
         boxes = [
             Box(0, 0, side, side),
             Box(3 * side, 4 * side, 4 * side, 5 * side),
