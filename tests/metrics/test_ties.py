@@ -33,7 +33,7 @@ class MeanColour:
     name = "mean colour"
     engine = "numpy"
     sha256 = None
-    fingerprint = folder = "mean colour"
+    fingerprint = path = "mean colour"
 
     def embed(self, images):
         means = images.mean(axis=(1, 2))
