@@ -41,6 +41,15 @@ def test_results_are_those_of_the_report(document, report):
         assert row(document, label) == [round(100 * one, 2) for one in (value, *interval.values())]
 
 
+def test_what_is_said_of_sface_is_that_of_its_report():
+    report = json.loads((ROOT / "assets" / "results" / "sface-lfw.json").read_text())
+    accuracy, eer = (100 * one for one in (report["accuracy"]["mean"], report["separation"]["eer"]))
+    text = " ".join(README.read_text().split())
+    assert f"its accuracy on LFW is {accuracy:.2f} %, its EER {eer:.2f} %" in text
+    calibration = json.loads((ROOT / "assets" / "calibrations" / "sface-lfw.json").read_text())
+    assert calibration["model_sha256"] == report["model_sha256"]
+
+
 def test_comparison_is_that_of_the_report(report):
     for method in report["comparison"]:
         numbers = [method[name] for name in ("log_loss", "brier", "ece", "adaptive_ece")]
