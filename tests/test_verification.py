@@ -344,7 +344,25 @@ class KnownColour(MeanColour):
         return super().embed(images)
 
 
-@pytest.mark.parametrize("damage", [None, b"", b"\x93NUMPY nothing", b"PK\x03\x04"])
+def as_file(numbers):
+    content = io.BytesIO()
+    np.save(content, np.array(numbers, np.float64))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        b"",
+        b"\x93NUMPY nothing",
+        b"PK\x03\x04",
+        as_file([0, 0, 0]),
+        as_file([np.nan, 0, 1]),
+        as_file([1, 0]),
+        as_file([[1, 0, 0]]),
+    ],
+)
 def test_what_it_makes_of_nobody_is_kept_by_model(sure, monkeypatch, tmp_path, damage):
     monkeypatch.setenv("XFV_CACHE", str(tmp_path))
     expected = sure.verify(textured((120, 120, 120)), textured((180, 60, 60))).to_dict()

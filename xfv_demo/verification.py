@@ -278,7 +278,7 @@ class Verifier:
         """
         if self.calibration is None:
             return False
-        nobody = _centre_of_nobody(self.embedder)
+        nobody = _centre_of_nobody(self.embedder, len(embedding))
         return is_same(float(cosine_distance(embedding, nobody)), self.calibration.threshold)
 
     def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
@@ -350,11 +350,14 @@ class Verifier:
         return notices
 
 
+# Of the length of a kept centre.
+_ROUNDING = 1e-9
+
 # By embedder, as verifiers are made anew for each comparison and models are not.
 _centres: "weakref.WeakKeyDictionary[Embedder, NDArray[np.float64]]" = weakref.WeakKeyDictionary()
 
 
-def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
+def _centre_of_nobody(embedder: Embedder, dimensions: int) -> NDArray[np.float64]:
     """The centre of the embeddings of pictures that show nobody, (D,) of length 1."""
     with contextlib.suppress(TypeError):  # An embedder that no dictionary can hold is asked each time.
         if (known := _centres.get(embedder)) is not None:
@@ -362,7 +365,7 @@ def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
     fingerprint = getattr(embedder, "fingerprint", None)
     # Kept by model: making the pictures and embedding them takes a tenth of a second, at each start.
     file = fingerprint and cache_folder() / "nobody" / f"{fingerprint}-{NOBODY_REVISION}.npy"
-    centre = _read_centre(file) if file else None
+    centre = _read_centre(file, dimensions) if file else None
     if centre is None:
         pictures = pictures_of_nobody()
         mean = unit_embeddings(embedder.embed(pictures), len(pictures)).mean(axis=0)
@@ -377,13 +380,15 @@ def _centre_of_nobody(embedder: Embedder) -> NDArray[np.float64]:
     return centre
 
 
-def _read_centre(file: Path) -> NDArray[np.float64] | None:
-    """What was kept of a model; None where nothing was, or where it cannot be read."""
+def _read_centre(file: Path, dimensions: int) -> NDArray[np.float64] | None:
+    """What was kept of a model; None where nothing was, or where it cannot be what was kept."""
     try:
         centre: NDArray[np.float64] = np.lib.format.read_array(io.BytesIO(file.read_bytes()))
     except (OSError, ValueError):
         return None
-    return centre if centre.ndim == 1 and centre.dtype == np.float64 else None
+    # Another one would switch the caution off, and nobody would be told.
+    is_centre = centre.dtype == np.float64 and centre.shape == (dimensions,)
+    return centre if is_centre and abs(np.linalg.norm(centre) - 1) < _ROUNDING else None
 
 
 def _of_other_weights(model: str, calibration: Calibration) -> str:

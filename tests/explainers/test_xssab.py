@@ -104,7 +104,9 @@ def by_tensorflow():
 class TestAgainstTensorFlow:
     @pytest.mark.parametrize("names", [("obama", "obama2"), ("obama", "biden")])
     def test_maps_are_the_definitions(self, embedder, aligned, by_tensorflow, names):
-        probe, reference = (aligned[name] for name in names)
+        # Pixels that float32 carries to [-1, 1] and back unchanged: the last digit of one decides on which
+        # side of its kink a PReLU is, and so moves the gradients about it by half a percent of the largest.
+        probe, reference = (np.round(aligned[name] * 2**16) / 2**16 for name in names)
         threshold = 1 - load_calibration("mobilefacenet").eer_threshold
         explanation = EXPLAINERS["xssab"](embedder).explain(probe, reference)
         assert explanation.parameters["threshold"] == threshold
@@ -118,11 +120,7 @@ class TestAgainstTensorFlow:
             ]
             for ours, theirs in pairs:
                 assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9999
-                # Where a unit's input is nearly 0, rounding takes one or the other of its two slopes, and so
-                # moves the gradients of the few pixels before it: measured 29 of 12,544, by 4e-3 at most.
-                off = np.abs(ours - theirs) / np.abs(theirs).max()
-                assert off.max() < 1e-2
-                assert np.mean(off > 1e-3) < 0.01
+                np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
 
 
 class TestSmoothing:

@@ -1,6 +1,7 @@
 """Small networks as ONNX files, whose embeddings can be worked out on paper."""
 
-from onnx import TensorProto, helper, save
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper, save
 
 POOL = (
     helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
@@ -17,6 +18,7 @@ def write_network(
     element_type=TensorProto.FLOAT,
     outputs=(("embedding", ("N", 3)),),
     input_name=None,
+    constants=None,
 ):
     """Writes a network; unless told otherwise, one that gives the mean of each channel.
 
@@ -31,6 +33,7 @@ def write_network(
         "network",
         [helper.make_tensor_value_info(name, element_type, shape) for name in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name, sides in outputs],
+        [numpy_helper.from_array(np.int64(numbers), name) for name, numbers in (constants or {}).items()],
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path

@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tests.models.onnx_files import POOL, write_network
 from xfv_demo import load_embedder
+from xfv_demo.errors import ModelError
 from xfv_demo.models.input_format import INPUT_FORMATS, InputFormat
 from xfv_demo.models.network_file import read_network_file
 
@@ -99,6 +100,38 @@ class TestShapes:
         np.testing.assert_allclose(
             embedder.embed(images), unit(images.mean((1, 2))).reshape(-1, 3), atol=1e-5
         )
+
+    def test_a_number_of_images_that_is_fixed_further_in(self, tmp_path, images):
+        """The places of the one image first, as transformers have them: it stays one image at a time."""
+        nodes = (
+            helper.make_node("Reshape", ["image", "flat"], ["places"]),
+            helper.make_node("Transpose", ["places"], ["turned"], perm=[2, 0, 1]),
+            helper.make_node("Reshape", ["turned", "again"], ["rows"]),
+            helper.make_node("ReduceMean", ["rows"], ["embedding"], axes=[0], keepdims=0),
+        )
+        write_network(
+            tmp_path / "net.onnx",
+            (1, 3, 112, 112),
+            nodes=nodes,
+            outputs=(("embedding", (1, 3)),),
+            constants={"flat": [1, 3, 112 * 112], "again": [112 * 112, 1, 3]},
+        )
+        assert read_network_file(tmp_path / "net.onnx").batch == 1
+        embedder = load_embedder(tmp_path / "net.onnx", input_range="0..1", channels="rgb")
+        np.testing.assert_allclose(embedder.embed(images), unit(images.mean((1, 2))), atol=1e-5)
+
+    def test_images_that_move_each_other_are_refused(self, tmp_path):
+        """A norm over the images, as of an export in training mode: no distance would be sure."""
+        nodes = (
+            *POOL[:1],
+            helper.make_node("Flatten", ["pooled"], ["rows"]),
+            helper.make_node("ReduceMean", ["rows"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["rows", "mean"], ["embedding"]),
+        )
+        write_network(tmp_path / "net.onnx", nodes=nodes)
+        with pytest.raises(ModelError, match="other numbers when others are beside it") as failure:
+            load_embedder(tmp_path / "net.onnx", input_range="0..1", channels="rgb")
+        assert "\n" not in str(failure.value)
 
     def test_an_embedding_with_sides_of_one(self, tmp_path, images):
         write_network(

@@ -18,7 +18,7 @@ from xfv_demo.models.incremental import Box
 from xfv_demo.models.input_format import Channels, InputRange, find_input_format
 from xfv_demo.models.network_file import NetworkFile, read_network_file
 from xfv_demo.models.network_grid import GridNetwork
-from xfv_demo.models.openvino import OpenVinoNetwork, Precision
+from xfv_demo.models.openvino import OpenVinoNetwork, Precision, check_agreement
 from xfv_demo.models.similarity import unit_length
 from xfv_demo.types import FloatArray
 
@@ -78,6 +78,7 @@ class CompiledEmbedder:
         self._network: OpenVinoNetwork | None = OpenVinoNetwork(
             file.for_faces(self.input_format), precision=precision
         )
+        self._check_company(self._network)
         self._describe(
             name=name or found.name or self.path.stem,
             dimensions=file.signature.dimensions,
@@ -85,6 +86,18 @@ class CompiledEmbedder:
             precision=precision,
             notices=(notice, found.notice),
         )
+
+    def _check_company(self, network: OpenVinoNetwork) -> None:
+        """Refuses a network that gives an image other numbers beside others: no distance would be sure."""
+        images = trial_images()
+        alone = np.concatenate([network(images[row : row + 1]) for row in range(len(images))])
+        try:
+            check_agreement(network(images), alone, network.precision)
+        except ModelError as error:
+            raise ModelError(
+                f'"{self.path}" gives an image other numbers when others are beside it: {error}; export it '
+                "in inference mode, for one image at a time"
+            ) from error
 
     def _describe(
         self,

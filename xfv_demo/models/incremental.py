@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.errors import ModelError
+from xfv_demo.runtime.openvino import import_openvino
 from xfv_demo.types import FloatArray
 
 # As in OpenVINO's operation set. Their output at a place depends on their inputs at this place.
@@ -549,9 +550,8 @@ def _split(model: Any, cuts: Sequence[_Cut]) -> list[Any]:
     As the image, the tensors at the cuts have the channels last: a row of a window lies in one piece, and
     OpenVINO computes in this order, so that it need not turn them.
     """
-    import openvino
-    from openvino import opset13
-
+    openvino = import_openvino()
+    ops = openvino.opset14
     clone = model.clone()
     operations = {operation.get_friendly_name(): operation for operation in clone.get_ordered_ops()}
     (parameter,) = clone.get_parameters()
@@ -560,10 +560,10 @@ def _split(model: Any, cuts: Sequence[_Cut]) -> list[Any]:
     for cut in cuts:
         end = operations[cut.name].output(0)
         uses = end.get_target_inputs()
-        parts.append(openvino.Model([opset13.transpose(end, _TO_CHANNELS_LAST)], [parameter]))
+        parts.append(openvino.Model([ops.transpose(end, _TO_CHANNELS_LAST)], [parameter]))
         channels, height, width = cut.shape
-        parameter = opset13.parameter([1, height, width, channels], end.element_type)
-        turned = opset13.transpose(parameter, _TO_CHANNELS_FIRST)
+        parameter = ops.parameter([1, height, width, channels], end.element_type)
+        turned = ops.transpose(parameter, _TO_CHANNELS_FIRST)
         for use in uses:
             use.replace_source_output(turned.output(0))
     return [*parts, openvino.Model([result.input_value(0)], [parameter])]

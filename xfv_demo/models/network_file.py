@@ -27,6 +27,8 @@ _KINDS = {".onnx": "ONNX", ".tflite": "TFLite", ".pb": "frozen graph"}
 
 _KINDS_IN_WORDS = "ONNX (.onnx), TFLite (.tflite) or a frozen TensorFlow graph (.pb)"
 
+_UNLIKELY_BATCH = 13
+
 # OpenVINO's front ends are not known to be safe to use from several threads.
 _reading = threading.Lock()
 
@@ -246,9 +248,13 @@ def _free_batch(model: Any, batch: int, dimensions: int) -> bool:
     for node, free in changed:
         openvino.utils.replace_node(node, free)
     try:
-        model.reshape(openvino.PartialShape([-1, *list(fixed)[1:]]))
-        given = model.output(0).partial_shape
-        if given[0].is_dynamic and given[1] == openvino.Dimension(dimensions):
+        # Any number, and as a try, one that no file has: what is fixed further in shows by its shape.
+        for count in (_UNLIKELY_BATCH, -1):
+            model.reshape(openvino.PartialShape([count, *list(fixed)[1:]]))
+            rows, *others = model.output(0).partial_shape
+            if rows != openvino.Dimension(count) or others[0] != openvino.Dimension(dimensions):
+                break
+        else:
             return True
     except RuntimeError:
         pass

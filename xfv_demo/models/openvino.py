@@ -42,6 +42,7 @@ class OpenVinoNetwork:
 
     Attributes:
         description: The engine, its version and the precision, for reports.
+        precision: What it computes in.
 
     Args:
         model: An `openvino.Model` of one input, (N, height, width, channels), and one output, (N, ...); it is
@@ -69,7 +70,7 @@ class OpenVinoNetwork:
         self.description = f"OpenVINO {openvino.__version__.partition('-')[0]}, {precision}"
         shape = model.input(0).partial_shape
         self._batch = shape[0].get_length() if shape[0].is_static else _BATCH
-        self._precision = precision
+        self.precision = precision
         self._patched: PatchedNetwork | None = None
         self._lock = threading.Lock()
         settings = {
@@ -183,7 +184,7 @@ class OpenVinoNetwork:
             model.reshape([1, *photo.shape])
             network = PatchedNetwork(model, self._compile)
             given = network.photo(photo).run(variants, boxes)
-            check_agreement(given, self(variants), self._precision)
+            check_agreement(given, self(variants), self.precision)
         except (RuntimeError, ModelError):
             return None
         return network
