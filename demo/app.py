@@ -38,6 +38,7 @@ from xfv_demo.errors import XfvError
 from xfv_demo.models.input_format import Channels, InputRange
 from xfv_demo.models.registry import locate_model
 from xfv_demo.runtime.console import one_line_errors, silence_native_libraries
+from xfv_demo.runtime.processes import return_freed_memory
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -176,6 +177,7 @@ def run(
     """Shows the page in a browser: two photos in, a verdict and its explanation out."""
     if model not in ("auto", "arcface-octuplet"):
         locate_model(model)  # A wrong folder is an error now, not once the page is up.
+    return_freed_memory()
     service = VerificationService(model, calibration, input_range, channels)
     host = host or os.environ.get("GRADIO_SERVER_NAME")  # As Gradio would take it; the banner must know.
     public = share or not is_loopback(host)
