@@ -138,6 +138,14 @@ def fold_constants(model: Any) -> None:
 
 def _read(path: Path, kind: str) -> Any:
     """OpenVINO's model, as the file has it."""
+    if kind != "SavedModel":
+        try:
+            # OpenVINO's words for a file that it may not open are its own.
+            path.open("rb").close()
+        except OSError as error:
+            raise ModelError(
+                f'"{path}" cannot be read as {kind}: {error.strerror}; check its permissions'
+            ) from error
     check_process()
     openvino = import_openvino()
     core = openvino.Core()
@@ -155,11 +163,7 @@ def _read(path: Path, kind: str) -> Any:
 def _why_not(path: Path, kind: str, error: Exception) -> str:
     """What keeps a file from being read, as far as it shows."""
     if kind != "SavedModel":
-        try:
-            content = describe_content(path.read_bytes())
-        except OSError as unreadable:
-            return f"{unreadable.strerror}; check its permissions"
-        if content:
+        if content := describe_content(path.read_bytes()):
             return f"it is {content}"
     return f"it is broken, or has operations that OpenVINO does not know ({reason_of(error)})"
 
