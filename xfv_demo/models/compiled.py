@@ -17,6 +17,7 @@ from xfv_demo.models.frozen_graph import trial_images
 from xfv_demo.models.incremental import Box
 from xfv_demo.models.input_format import Channels, InputRange, find_input_format
 from xfv_demo.models.network_file import NetworkFile, read_network_file
+from xfv_demo.models.network_gradients import GradientNetwork, with_unit_length
 from xfv_demo.models.network_grid import GridNetwork
 from xfv_demo.models.openvino import OpenVinoNetwork, Precision, check_agreement
 from xfv_demo.models.similarity import unit_length
@@ -181,15 +182,55 @@ class CompiledEmbedder:
         return lambda images, boxes: self._unit(forward(checked_images(images), boxes))
 
     def embedding_gradients(self, images: ArrayLike, weights: ArrayLike) -> FloatArray:
-        """Says that there are none.
+        """Gradients of weighted sums of the unit-length embedding with respect to the image.
+
+        One forward pass serves all K weightings; each takes one backward pass.
+
+        Args:
+            images: (N, 112, 112, 3), RGB, in [0, 1].
+            weights: (K, N, D): K weightings of each image's embedding. They count as constants.
+
+        Returns:
+            (K, N, 112, 112, 3) float32: d(sum_d weights[k, n, d] ê_d(x)) / dx at x = images[n].
 
         Raises:
-            ModelError: Always: gradients come from TensorFlow, which runs SavedModels alone.
+            ValueError: The images or weights are not of that kind.
+            ModelError: The network has an operation whose gradient is not known.
         """
-        raise ModelError(
-            f'model "{self.name}" gives no gradients: it is an {self.path.suffix} file, and they come from '
-            "TensorFlow, which runs SavedModels; take a method that asks the model alone, such as occlusion"
-        )
+        images = checked_images(images)
+        weights = np.asarray(weights, dtype=np.float32)
+        if weights.ndim != 3 or weights.shape[1:] != (len(images), self.dimensions):
+            raise ValueError(
+                f"weights must be (K, {len(images)}, {self.dimensions}), not {weights.shape}: "
+                "one row for each image, one column for each dimension"
+            )
+        return self._gradients(images, weights)
+
+    def _gradients(self, images: FloatArray, weights: FloatArray) -> FloatArray:
+        """`embedding_gradients` of what is checked."""
+        try:
+            network = self._gradient_network
+        except LookupError as error:
+            raise ModelError(
+                f'model "{self.name}" gives no gradients: the network {error}; take a method that asks the '
+                "model alone, such as occlusion"
+            ) from error
+        gradients = np.empty((len(weights), *images.shape), np.float32)
+        for number, image in enumerate(images):
+            _, gradients[:, number] = network(image, weights[:, number])
+        return gradients
+
+    @functools.cached_property
+    def _gradient_network(self) -> GradientNetwork:
+        """The network from a face to its embedding of length 1.
+
+        Raises:
+            LookupError: It has no gradients; the message goes on from "the network".
+        """
+        network = GradientNetwork(with_unit_length(self.read_file().for_faces(self.input_format)))
+        # Grey in the middle of the range, as a step is made to both sides.
+        network.check(0.25 + trial_images()[0] / 2)
+        return network
 
     @property
     def grid_shape(self) -> tuple[int, int, int]:

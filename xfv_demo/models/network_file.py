@@ -162,9 +162,8 @@ def _read(path: Path, kind: str) -> Any:
 
 def _why_not(path: Path, kind: str, error: Exception) -> str:
     """What keeps a file from being read, as far as it shows."""
-    if kind != "SavedModel":
-        if content := describe_content(path.read_bytes()):
-            return f"it is {content}"
+    if kind != "SavedModel" and (content := describe_content(path.read_bytes())):
+        return f"it is {content}"
     return f"it is broken, or has operations that OpenVINO does not know ({reason_of(error)})"
 
 

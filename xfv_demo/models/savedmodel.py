@@ -6,11 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from xfv_demo.errors import ModelError
-from xfv_demo.models.base import checked_images
 from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.equivalence import Equivalent, find_equivalent
 from xfv_demo.models.frozen_graph import FrozenGraph
@@ -145,30 +141,17 @@ class SavedModelEmbedder(CompiledEmbedder):
         """A hash over all of the model's files, to know it again by."""
         return folder_sha256(self.path)
 
-    def embedding_gradients(self, images: ArrayLike, weights: ArrayLike) -> FloatArray:
-        """Gradients of weighted sums of the unit-length embedding with respect to the image.
-
-        One forward pass serves all K weightings; each takes one backward pass. Imports TensorFlow.
-
-        Args:
-            images: (N, 112, 112, 3), RGB, in [0, 1].
-            weights: (K, N, D): K weightings of each image's embedding. They count as constants.
-
-        Returns:
-            (K, N, 112, 112, 3) float32: d(sum_d weights[k, n, d] ê_d(x)) / dx at x = images[n].
-
-        Raises:
-            ValueError: The images or weights are not of that kind.
-            ModelError: TensorFlow is not installed.
-        """
-        images = checked_images(images)
-        weights = np.asarray(weights, dtype=np.float32)
-        if weights.ndim != 3 or weights.shape[1:] != (len(images), self.dimensions):
-            raise ValueError(
-                f"weights must be (K, {len(images)}, {self.dimensions}), not {weights.shape}: "
-                "one row for each image, one column for each dimension"
-            )
+    def _gradients(self, images: FloatArray, weights: FloatArray) -> FloatArray:
+        if self._has_gradient_network:
+            return super()._gradients(images, weights)
         return self._tensorflow.gradients(images, weights)
+
+    @functools.cached_property
+    def _has_gradient_network(self) -> bool:
+        try:
+            return self._network is not None and bool(self._gradient_network)
+        except LookupError:
+            return False
 
     @property
     def frozen_graph(self) -> FrozenGraph:
