@@ -197,8 +197,8 @@ class VerificationService:
             raise
         else:
             future.set_result(embedder)
-            # These take seconds at first (TensorFlow is imported), and a few methods alone need them: a
-            # verdict need not wait for them. A file has no gradients, and not every head is affine.
+            # These take a second at first, and a few methods alone need them: a verdict need not wait.
+            # Not every network has gradients that are known, nor a head that is affine.
             with suppress(ModelError):
                 embedder.embedding_gradients(blank, np.zeros((2, 2, embedder.dimensions), np.float32))
             with suppress(ModelError):

@@ -194,19 +194,32 @@ def lfw():
 
 
 @pytest.fixture(scope="session")
-def lfw_cache(tmp_path_factory):
-    """The cache of all tests on Labeled Faces in the Wild, so that a run looks for a photo's faces once."""
+def run_folder(tmp_path_factory):
+    """A folder of the whole run."""
     folder = tmp_path_factory.getbasetemp()
     # Of pytest-xdist's processes each has its own folder within that of the run.
-    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "lfw-cache"
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def octuplet_folder(tmp_path_factory):
+def lfw_cache(run_folder):
+    """The cache of all tests on Labeled Faces in the Wild, so that a run looks for a photo's faces once."""
+    return run_folder / "lfw-cache"
+
+
+@pytest.fixture(scope="session")
+def octuplet_folder(run_folder):
     """Where a model of ArcFaceOctupletLoss's kind lies, with what Keras gives for a few images."""
     pytest.importorskip("tf_keras")
-    folder = tmp_path_factory.mktemp("stand-in")
-    subprocess.run([sys.executable, "-c", STAND_IN, folder], check=True, timeout=300, capture_output=True)
+    folder = run_folder / "stand-in"
+    with filelock.FileLock(run_folder / "stand-in.lock"):
+        if not folder.is_dir():
+            made = run_folder / "stand-in-made"
+            made.mkdir()
+            subprocess.run(
+                [sys.executable, "-c", STAND_IN, made], check=True, timeout=300, capture_output=True
+            )
+            made.rename(folder)
     return folder
 
 

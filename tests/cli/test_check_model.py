@@ -176,7 +176,7 @@ class TestOnSFace:
             "format_source": "known file",
             "grid_shape": [7, 7, 1024],
             "affine_after_grid": True,
-            "gradients": False,
+            "gradients": True,
         }.items():
             assert document[key] == value
         # Measured: 0.353 and 0.745.

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from onnx import helper
 from PIL import Image
 
-from tests.models.onnx_files import write_network
+from tests.models.onnx_files import POOL, write_network
 from xfv_demo.cli.options import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -239,7 +240,13 @@ class TestExplain:
 
     def test_of_its_defaults_it_leaves_out_what_the_model_does_not_allow(self, run_model, tmp_path):
         """And says so; what was asked for by name ends it."""
-        network = write_network(tmp_path / "mean.onnx")
+        # Rounded up, a number has no slope.
+        rounded = (
+            helper.make_node("Ceil", ["image"], ["rounded"]),
+            helper.make_node("Add", ["rounded", "image"], ["both"]),
+        )
+        pooled = helper.make_node("GlobalAveragePool", ["both"], ["pooled"])
+        network = write_network(tmp_path / "mean.onnx", nodes=(*rounded, pooled, POOL[1]))
         pixels = ("--model", network, "--input-range", "0..1", "--channels", "rgb")
         done = run_model("explain", *PAIR, "--out", "out", *pixels)
         assert done.returncode == 0, done.stderr

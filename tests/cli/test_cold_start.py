@@ -49,12 +49,12 @@ def test_verify_needs_neither_tensorflow_nor_what_draws_and_fits(run_without):
     assert verdict["confidence"] > 0.99
 
 
-def test_occlusion_needs_no_tensorflow(run_without, tmp_path):
-    words = ("--methods", "occlusion", "--out", tmp_path / "out")
+def test_maps_need_no_tensorflow(run_without, tmp_path):
+    words = ("--methods", "occlusion,xssab,grid", "--out", tmp_path / "out")
     done = run_without((*_TENSORFLOW, "pooch", "skimage", "tqdm"), "explain", *words)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "figure.png", "maps.npz", "occlusion.png", "report.json",
+        "figure.png", "grid.png", "maps.npz", "occlusion.png", "report.json", "xssab.png",
     ]  # fmt: skip
 
 

@@ -265,29 +265,38 @@ def test_a_broken_cache_says_what_to_do(run, pairs_csv, tmp_path):
 
 @pytest.mark.lfw
 def test_lfw(run, lfw, lfw_cache, embedder, monkeypatch, tmp_path):
-    """The bundled model on LFW View 2: as good as its card says, and quick the second time."""
+    """The bundled model on folds 9 and 10 of LFW View 2: as its card says, and quick the second time.
+
+    README's figures are of all ten folds, 7,701 photos, which take the longer half of a test run.
+    """
     shipped = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw.json").read_text())
+    lines = (lfw / "pairs.txt").read_text().splitlines()
+    (tmp_path / "pairs.txt").write_text("\n".join(["2\t300", *lines[-1200:]]))
     reports = []
     for _ in range(2):
-        done = run("evaluate", "lfw", "--data", lfw, cache=lfw_cache)
+        done = run("evaluate", "lfw", "--data", lfw, "--pairs", tmp_path / "pairs.txt", cache=lfw_cache)
         assert done.returncode == 0, done.stderr
         reports.append(json.loads((tmp_path / "results" / "mobilefacenet-lfw.json").read_text()))
         monkeypatch.setattr(embedder, "embed", lambda _: pytest.fail("the second run does the work again"))
     first, second = reports
-    assert first["accuracy"]["mean"] >= 0.991
-    assert 0.58 <= first["operating_point"]["threshold"] <= 0.63
-    assert first["pairs"] == {"genuine": 3000, "impostor": 3000}
+    assert 0.55 <= first["operating_point"]["threshold"] <= 0.65
+    assert first["pairs"] == {"genuine": 600, "impostor": 600}
     assert first["failures"] == []
     assert first["face"] == "central"
-    assert first["accuracy"]["mean"] == pytest.approx(shipped["accuracy"]["mean"], abs=0.001)
-    assert first["separation"]["eer"] == pytest.approx(shipped["separation"]["eer"], abs=0.001)
+    # One fold's threshold, of 600 pairs, may leave a pair or two of the other on the wrong side.
+    folds = shipped["accuracy"]["folds"][-2:]
+    assert first["accuracy"]["folds"] == pytest.approx(folds, abs=0.004)
+    assert first["separation"]["eer"] == pytest.approx(shipped["separation"]["eer"], abs=0.004)
     assert second["accuracy"] == first["accuracy"]
 
 
 @pytest.mark.lfw
 def test_view_1_is_cut_into_folds(run, lfw, lfw_cache, tmp_path):
-    """500 pairs of each class in one list; the largest face serves as well as the central one to try that."""
-    arguments = ("evaluate", "lfw", "--data", lfw, "--pairs", lfw / "pairsDevTest.txt", "--face", "largest")
+    """One list without folds, here of 60 pairs of each class; and the largest face in place of the central."""
+    lines = (lfw / "pairsDevTest.txt").read_text().splitlines()
+    (tmp_path / "pairsDevTest.txt").write_text("\n".join(["60", *lines[1:61], *lines[501:561]]))
+    pairs = tmp_path / "pairsDevTest.txt"
+    arguments = ("evaluate", "lfw", "--data", lfw, "--pairs", pairs, "--face", "largest")
     done = run(*arguments, cache=lfw_cache)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "results" / "mobilefacenet-lfw-pairsDevTest.json").read_text())

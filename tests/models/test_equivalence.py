@@ -153,14 +153,12 @@ def test_where_tensorflow_is_missing_it_is_said(model, monkeypatch):
         raise ImportError("No module named 'tensorflow'")
 
     monkeypatch.setattr(TensorFlowModel, "__init__", missing)
-    with pytest.raises(
-        ModelError, match=r"TensorFlow is needed to load .* pip install tensorflow"
-    ) as failure:
+    with pytest.raises(ModelError, match=r"TensorFlow is needed to run .* pip install tensorflow") as failure:
         SavedModelEmbedder(model)
     assert "\n" not in str(failure.value)
     bundled = SavedModelEmbedder(BUNDLED)
     with pytest.raises(ModelError, match="TensorFlow is needed"):
-        bundled.embedding_gradients(np.zeros((1, 112, 112, 3)), np.zeros((1, 1, bundled.dimensions)))
+        _ = bundled.frozen_graph
 
 
 def test_a_model_whose_weights_are_broken_is_not_kept(tmp_path, cache):

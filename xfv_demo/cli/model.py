@@ -65,7 +65,7 @@ def _understood(check: "ModelCheck") -> str:
         after = "affine" if check.is_affine else "not affine"
         grid = f"{height} x {width}, {depth} channels; what follows is {after}"
     gradients = (
-        "yes" if check.has_gradients else "no, they take a SavedModel: occlusion and corrrise need none"
+        "yes" if check.has_gradients else "none known of all its operations: occlusion and corrrise need none"
     )
     return "\n".join(
         (

@@ -19,6 +19,7 @@ from xfv_demo.errors import ModelError, UnknownFormatError
 from xfv_demo.faces.alignment import align
 from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.faces.images import read_photo
+from xfv_demo.models.base import INPUT_SHAPE
 from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.input_format import (
     INPUT_FORMATS,
@@ -220,7 +221,7 @@ def check_model(
         engine=embedder.engine,
         grid_shape=_unless_lacking(lambda: embedder.grid_shape),
         is_affine=_unless_lacking(lambda: embedder.affine_head) is not None,
-        has_gradients=isinstance(embedder, SavedModelEmbedder),
+        has_gradients=_unless_lacking(lambda: _gradients(embedder)) is not None,
         fit=fit,
         fits=fits,
         known_format=known_file.input_format if known_file else None,
@@ -243,6 +244,11 @@ def _load(
     except UnknownFormatError:
         any_format = INPUT_FORMATS[0]
         return load(input_range=any_format.input_range, channels=any_format.channels), False
+
+
+def _gradients(embedder: CompiledEmbedder) -> FloatArray:
+    grey = np.full((1, *INPUT_SHAPE), 0.5, np.float32)
+    return embedder.embedding_gradients(grey, np.zeros((1, 1, embedder.dimensions), np.float32))
 
 
 def _unless_lacking(get: Callable[[], _Part]) -> _Part | None:

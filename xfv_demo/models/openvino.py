@@ -1,7 +1,5 @@
 """Runs a network in OpenVINO, which is several times as fast on a CPU as TensorFlow.
 
-Only forward passes: gradients stay with TensorFlow.
-
 The graph is read by OpenVINO's runtime: its model converter reports over the network what it does.
 """
 

@@ -1,4 +1,4 @@
-"""The embedder that runs a TensorFlow SavedModel: in OpenVINO, with gradients from TensorFlow."""
+"""The embedder that runs a TensorFlow SavedModel: in OpenVINO, held to what TensorFlow gives."""
 
 import functools
 import os
@@ -21,7 +21,7 @@ Engine = Literal["auto", "openvino", "tensorflow"]
 
 
 def as_savedmodel(embedder: CompiledEmbedder, purpose: str) -> "SavedModelEmbedder":
-    """The same embedder, for what needs a SavedModel: its gradients, or its graph to change.
+    """The same embedder, for what needs a SavedModel: a graph to change, or to train.
 
     Args:
         embedder: The model.
@@ -42,8 +42,8 @@ class SavedModelEmbedder(CompiledEmbedder):
 
     Embeddings and feature grids come from OpenVINO, which reads the model by itself and is several times as
     fast as TensorFlow. That it gives what TensorFlow gives is found out once for a model, and held to at each
-    start (`equivalence.find_equivalent`). Gradients come from TensorFlow, which is imported when they are
-    first asked for.
+    start (`equivalence.find_equivalent`). What OpenVINO does not run, or has no gradients of, runs in
+    TensorFlow, which is imported then.
 
     Safe to call from several threads. Pickled, it is loaded again from its folder in the other process. A
     process that was forked from one which has used a model gets an `XfvError`.
@@ -150,7 +150,7 @@ class SavedModelEmbedder(CompiledEmbedder):
     def _has_gradient_network(self) -> bool:
         try:
             return self._network is not None and bool(self._gradient_network)
-        except LookupError:
+        except (LookupError, ModelError):
             return False
 
     @property
@@ -171,7 +171,7 @@ class SavedModelEmbedder(CompiledEmbedder):
                     self._loaded = TensorFlowModel(self.path, batch_size=self._batch_size)
                 except ImportError as error:
                     raise ModelError(
-                        f'TensorFlow is needed to load "{self.path}" and to compute gradients, and is not '
+                        f'TensorFlow is needed to run "{self.path}", and is not '
                         "installed; install it with: pip install tensorflow"
                     ) from error
             return self._loaded

@@ -1,4 +1,4 @@
-"""A SavedModel in TensorFlow: the reference that OpenVINO is held to, and where gradients come from."""
+"""A SavedModel in TensorFlow: the reference that OpenVINO is held to, and what runs where it cannot."""
 
 import functools
 import os

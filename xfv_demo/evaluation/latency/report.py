@@ -39,7 +39,7 @@ class MethodTiming:
 
     Attributes:
         method: A key of `EXPLAINERS`.
-        engine: What computed the embeddings; gradients and feature grids come from TensorFlow.
+        engine: What computed the embeddings.
         first_map: Seconds to the first map.
         total: Seconds to the end.
         steps: How many states of the maps there were to see on the way, the final one included.
