@@ -292,7 +292,7 @@ def test_lfw(run, lfw, lfw_cache, embedder, monkeypatch, tmp_path):
 
 @pytest.mark.lfw
 def test_view_1_is_cut_into_folds(run, lfw, lfw_cache, tmp_path):
-    """One list without folds, here of 60 pairs of each class; and the largest face in place of the central."""
+    """A list without folds, of 60 pairs of each class; and the largest face in place of the central one."""
     lines = (lfw / "pairsDevTest.txt").read_text().splitlines()
     (tmp_path / "pairsDevTest.txt").write_text("\n".join(["60", *lines[1:61], *lines[501:561]]))
     pairs = tmp_path / "pairsDevTest.txt"
