@@ -1,0 +1,47 @@
+"""The commands that bring what is not shipped: fetch, prepare."""
+
+import textwrap
+from typing import Annotated
+
+import typer
+
+from xfv_demo.cli.options import app
+from xfv_demo.errors import XfvError
+from xfv_demo.runtime.console import progress_bar
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="What to fetch: the model arcface-octuplet, or the data set lfw or xqlfw."
+        ),
+    ],
+) -> None:
+    """Downloads a model or a data set into the cache, once."""
+    from xfv_demo.datasets.fetching import FETCHABLE_SETS, fetch_dataset, find_dataset, noted_digests
+    from xfv_demo.models.registry import BUNDLED_MODELS, FETCHABLE, fetch_model
+
+    if name in FETCHABLE:
+        with progress_bar(f"Fetching {name}") as show:
+            folder = fetch_model(name, progress=show)
+        typer.echo(f"{name} is at {folder}")
+        return
+    if name not in FETCHABLE_SETS:
+        raise XfvError(
+            f'"{name}" cannot be fetched; take one of {", ".join([*FETCHABLE, *FETCHABLE_SETS])} '
+            f"({', '.join(BUNDLED_MODELS)} comes with the package)"
+        )
+    typer.echo(textwrap.fill(FETCHABLE_SETS[name].terms, 100))
+    fetched_before = find_dataset(name) is not None
+    with progress_bar(f"Fetching {name}") as show:
+        folder = fetch_dataset(name, progress=show)
+    typer.echo(f"{name} is at {folder}")
+    digests = noted_digests(name)
+    if digests.is_file() and not fetched_before:
+        typer.echo(
+            f"  no publisher says what sha256 its files must have: what came is whole and in the form of the "
+            f"set, and was trusted. Noted in {digests}; what is fetched later must be the same"
+        )
+    typer.echo(f"  to use it: --data {name}")
