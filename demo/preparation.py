@@ -72,15 +72,15 @@ class Preparation:
             if self._running:
                 return
             self._running = choice.model
-            self._last[choice.model] = Preparing("running", "beginning")
+            self._last[choice.model] = Preparing("running", "Beginning")
         threading.Thread(target=self._run, args=(choice,), name="calibrate", daemon=True).start()
 
     def _run(self, choice: ModelConfig) -> None:
         def report(part: str) -> Progress:
             def show(done: int, total: int) -> None:
-                self._last[choice.model] = Preparing("running", part.lower(), done / total)
+                self._last[choice.model] = Preparing("running", part, done / total)
 
-            self._last[choice.model] = Preparing("running", part.lower())
+            self._last[choice.model] = Preparing("running", part)
             return show
 
         failed = None

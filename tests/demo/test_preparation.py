@@ -8,6 +8,9 @@ import pytest
 pytest.importorskip("gradio")
 
 from demo import preparation
+from demo.compare.handlers import Handlers
+from demo.compare.session import ComparisonRequest, Session
+from demo.compare.settings import choice_of
 from demo.model_service import ModelConfig
 from demo.preparation import Preparation, Preparing, preparation_html
 from xfv_demo.errors import DatasetError
@@ -45,7 +48,7 @@ def work(service, monkeypatch):
 
     def calibrate(model, report):
         work.models.append(model)
-        report("Fetching lfw")(1, 4)
+        report("Fetching LFW")(1, 4)
         work.begun.set()
         assert work.go_on.wait(10)
         if work.error:
@@ -69,7 +72,7 @@ def test_it_is_offered_made_and_found(service, work):
     assert made.state(ONE) == Preparing("offered", "fetches 181 MB, takes about 5 minutes")
     made.begin(ONE)
     assert work.begun.wait(10)
-    assert made.state(ONE) == Preparing("running", "fetching lfw", 0.25)
+    assert made.state(ONE) == Preparing("running", "Fetching LFW", 0.25)
     # By bfloat16 it is the same model.
     assert made.state(ModelConfig("one", "bfloat16")).state == "running"
     end(work)
@@ -107,14 +110,34 @@ def test_nothing_is_offered_where_a_calibration_was_asked_for(service):
     assert Preparation(service).state(ModelConfig("one", dataset="mine")) is None
 
 
+def test_once_it_is_made_an_older_verdict_is_said_to_want_a_comparison(service, work):
+    service.status = lambda choice: SimpleNamespace(state="ready")
+    handlers = Handlers(service, None, preparation=Preparation(service))
+    session = Session()
+    session.asked = ComparisonRequest(choice=choice_of("one", "float32", ""))
+    session.verification = "a verdict"
+    words, timer = handlers.prepare(session, "one", "", "float32")
+    assert "is being calibrated" in words
+    assert timer.active
+    end(work)
+    words, timer = handlers.prepare(session, "one", "", "float32")
+    assert "Compare again" in words
+    assert not timer.active
+    # Of another model it says nothing, and of a verdict with a confidence neither.
+    assert "Compare again" not in handlers.prepare(session, "other", "", "float32")[0]
+    session.verifier = SimpleNamespace(calibration="a calibration")
+    assert handlers.prepare(session, "one", "", "float32")[0] == ""
+    end(work)
+
+
 def test_what_the_page_shows():
     assert preparation_html(None) == ""
     offered = preparation_html(Preparing("offered", "takes about 5 minutes"))
     assert "not calibrated" in offered
     assert "takes about 5 minutes" in offered
     assert "commercial purpose" in offered
-    running = preparation_html(Preparing("running", "fetching lfw", 0.25))
+    running = preparation_html(Preparing("running", "Fetching LFW", 0.25))
     assert 'value="0.250"' in running
-    assert "fetching lfw, 25\N{NO-BREAK SPACE}%" in running
+    assert "Fetching LFW, 25\N{NO-BREAK SPACE}%" in running
     for state in ("running", "elsewhere", "made"):
         assert "<button" not in preparation_html(Preparing(state))

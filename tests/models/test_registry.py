@@ -331,7 +331,7 @@ def test_what_lies_beside_the_model_in_the_archive_is_left_there(server):
         ("hang-up", r"the connection was cut off"),
         ("missing", r"the server answered 404 Not Found"),
         ("failing", r"the server answered 500 Internal Server Error"),
-        ("wrong", r"what came is another file than was published, sha256 [0-9a-f]{64};"),
+        ("wrong", r"what came is not the file of sha256 [0-9a-f]{64};"),
         ("stall-at-once", r"stalled for 0\.4 s;"),
         ("stall-after-headers", r"stalled for 0\.4 s;"),
         ("stall-in-body", r"stalled for 0\.4 s;"),
@@ -484,7 +484,7 @@ def test_a_bad_archive_is_refused_whole(server, cache, archive, expected):
 
 def test_nothing_is_unpacked_before_the_hash_is_checked(server, monkeypatch):
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("something was unpacked"))
-    with pytest.raises(DownloadError, match="another file than was published"):
+    with pytest.raises(DownloadError, match="not the file of sha256"):
         fetch(server, "good", body=b"another")
 
 

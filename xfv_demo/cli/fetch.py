@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xfv_demo.cli.options import ModelOption, app
+from xfv_demo.cli.options import ChannelsOption, InputRangeOption, ModelOption, app
 from xfv_demo.errors import XfvError
 from xfv_demo.runtime.console import progress_bar
 
@@ -53,7 +53,9 @@ def fetch(
 
 
 @app.command()
-def prepare(model: ModelOption = "auto") -> None:
+def prepare(
+    model: ModelOption = "auto", input_range: InputRangeOption = None, channels: ChannelsOption = None
+) -> None:
     """Makes a model give a confidence: fetches it and LFW, and calibrates it; what is done is left out."""
     from xfv_demo.evaluation.preparation import prepare
 
@@ -67,7 +69,7 @@ def prepare(model: ModelOption = "auto") -> None:
             open_bars.close()
             typer.echo(textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False))
 
-        calibration = prepare(model, say=say, report=report)
+        calibration = prepare(model, say=say, report=report, input_range=input_range, channels=channels)
     typer.echo(
         f"Ready: threshold {calibration.threshold:.3f}, confidences of up to "
         f"{calibration.largest_confidence:.2%} on {calibration.dataset}"

@@ -199,9 +199,12 @@ def _fetch(
                 timeout=timeout,
             )
         except DownloadError as error:
+            changed = (
+                f"; if its publishers have changed it, delete {noted_digests(name)} first" if noted else ""
+            )
             raise DatasetError(
                 f"{name} could not be fetched from {server_of(file.url)}: {file.name}: {error}; check the "
-                f"network and {_advice(name)} again, which goes on with what has come"
+                f"network and {_advice(name)} again, which goes on with what has come{changed}"
             ) from error
     unpacked = work / "images"
     shutil.rmtree(unpacked, ignore_errors=True)

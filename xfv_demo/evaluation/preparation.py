@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +41,7 @@ def prepare(
     *,
     say: Callable[[str], None] = lambda _: None,
     report: Report = lambda _: lambda done, total: None,
+    **loading: Any,
 ) -> Calibration:
     """Fetches a model and LFW and calibrates the model, each only where that is still to do.
 
@@ -47,6 +49,7 @@ def prepare(
         model: As `load_embedder` takes it; "auto" is the preferred model, and no other.
         say: Called with a line on each thing that is ready, and on what the rest takes.
         report: Called with what is being done.
+        **loading: As for `load_embedder`.
 
     Returns:
         The calibration that verdicts of this model rest on from now on.
@@ -65,7 +68,7 @@ def prepare(
         if name not in FETCHABLE:
             raise
         say(f"{name}: fetched, to {fetch_model(name, progress=report(f'Fetching {name}'))}")
-    embedder = load_embedder(name)
+    embedder = load_embedder(name, **loading)
     calibration = Verifier.calibrated(embedder).calibration
     if calibration:
         say(f"calibration on {calibration.dataset}: is here, made on {calibration.date}")
@@ -94,8 +97,8 @@ def calibrate_on_lfw(
         DatasetError: LFW cannot be fetched.
         XfvError: The calibration cannot be written.
     """
-    pairs = read_lfw(fetch_dataset("lfw", progress=report("Fetching lfw")))
-    measured = measure(pairs, embedder, "central", foldwise=False, progress=report("Finding faces in lfw"))
+    pairs = read_lfw(fetch_dataset("lfw", progress=report("Fetching LFW")))
+    measured = measure(pairs, embedder, "central", foldwise=False, progress=report("Finding faces in LFW"))
     calibration = measured.calibration()
     calibration.save(calibration_path(measured.model, measured.name))
     return calibration

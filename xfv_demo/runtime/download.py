@@ -64,7 +64,7 @@ def download(
     except requests.RequestException as error:
         raise DownloadError(_request_reason(error, timeout)) from error
     except ValueError as error:  # pooch's word for another hash
-        raise DownloadError(f"what came is another file than was published, sha256 {sha256}") from error
+        raise DownloadError(f"what came is not the file of sha256 {sha256}") from error
     return str(pooch.file_hash(str(target)))
 
 
