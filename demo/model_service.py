@@ -185,7 +185,7 @@ class VerificationService:
             choice: Which.
         """
         if choice.model not in self._calibration_seconds:
-            seconds = calibration_seconds(self.embedder(choice), self._detector)
+            seconds = calibration_seconds(self.embedder(choice))
             self._calibration_seconds[choice.model] = seconds
         return self._calibration_seconds[choice.model]
 
@@ -218,9 +218,7 @@ class VerificationService:
                 with suppress(CalibrationError):  # which whoever compares is told of
                     if Verifier.calibrated(embedder).calibration is None:
                         # Now, as what follows takes a core for seconds.
-                        self._calibration_seconds[choice.model] = calibration_seconds(
-                            embedder, self._detector
-                        )
+                        self._calibration_seconds[choice.model] = calibration_seconds(embedder)
         except XfvError as error:
             future.set_exception(error)
         except Exception as error:
