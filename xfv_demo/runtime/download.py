@@ -141,7 +141,7 @@ class _Bar:
 
     def update(self, size: int) -> None:
         self._done = min(self._done + size, self.total)
-        if self._progress:
+        if self._progress and self.total:  # An empty file has no steps.
             self._progress(self.before + self._done, self.before + self.total)
 
     def reset(self) -> None:
