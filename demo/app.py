@@ -28,6 +28,7 @@ from demo.compare.session import Session
 from demo.compare.wiring import wire
 from demo.endpoints import add_endpoints
 from demo.model_service import VerificationService
+from demo.preparation import Preparation
 from demo.privacy import Deletion, banner_html, hosted
 from demo.server import line
 from demo.server.hosts import Hosts, is_loopback
@@ -93,7 +94,11 @@ def build_app(
         gr.HTML(shared_html.FOOT, elem_classes="foot")
         timer = gr.Timer(1.0)
         press = gr.Number(0, precision=0, visible=False)
-        handlers = Handlers(service, places, needs_consent=hosted())
+        # It takes the machine for minutes, so nobody else may ask for it. Behind a proxy, others come as this
+        # machine's user does.
+        own = not public and not hosted() and Hosts.for_server(None) == Hosts()
+        preparation = Preparation(service) if own else None
+        handlers = Handlers(service, places, needs_consent=hosted(), preparation=preparation)
         wire(page, handlers, places, controls, delete=delete, press=press, status=status, timer=timer)
         add_endpoints(service)
         gr.Button(visible=False).click(

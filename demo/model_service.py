@@ -14,6 +14,7 @@ from demo.shared_html import dataset_name
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.storage import calibration_path
 from xfv_demo.errors import CalibrationError, ModelError, XfvError, printable
+from xfv_demo.evaluation.preparation import calibration_seconds
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.models.compiled import CompiledEmbedder
@@ -76,6 +77,7 @@ class VerificationService:
         # One for all models: faces do not depend on them.
         self._detector = MtcnnDetector()
         self._loading: dict[tuple[str, Precision], Future[CompiledEmbedder]] = {}
+        self._calibration_seconds: dict[str, float] = {}
         self._lock = threading.Lock()
         # One after the other: two models that load at once take longer than one after the other.
         self._turn = threading.Lock()
@@ -100,6 +102,17 @@ class VerificationService:
         """
         return bool(wait([self._future(choice)], seconds).done)
 
+    def embedder(self, choice: ModelConfig) -> CompiledEmbedder:
+        """A loaded model; waits until it is there.
+
+        Args:
+            choice: Which.
+
+        Raises:
+            XfvError: It could not be loaded.
+        """
+        return self._future(choice).result()
+
     def verifier(self, choice: ModelConfig | None = None) -> Verifier:
         """A loaded model's verifier; waits until it is there.
 
@@ -110,8 +123,9 @@ class VerificationService:
             XfvError: The model could not be loaded, or there is no such calibration.
         """
         choice = choice or self.default
-        embedder = self._future(choice).result()
-        return Verifier.calibrated(embedder, choice.dataset, choice.method, detector=self._detector)
+        return Verifier.calibrated(
+            self.embedder(choice), choice.dataset, choice.method, detector=self._detector
+        )
 
     def status(self, choice: ModelConfig | None = None) -> Status:
         """How a model is doing; begins to load it where nobody has yet.
@@ -164,6 +178,17 @@ class VerificationService:
                         found[calibration.dataset, calibration.method] = None
         return list(found)
 
+    def calibration_seconds(self, choice: ModelConfig) -> float:
+        """How long it takes to calibrate a model that is loaded.
+
+        Args:
+            choice: Which.
+        """
+        if choice.model not in self._calibration_seconds:
+            seconds = calibration_seconds(self.embedder(choice))
+            self._calibration_seconds[choice.model] = seconds
+        return self._calibration_seconds[choice.model]
+
     def _embedder(self, choice: ModelConfig) -> CompiledEmbedder | None:
         future = self._future(choice)
         return future.result() if future.done() and not future.exception() else None
@@ -190,6 +215,10 @@ class VerificationService:
                 blank = np.zeros((2, ALIGNED_SIZE, ALIGNED_SIZE, 3), np.float32)
                 embedder.embed(blank)
                 embedder.patched(blank[0])
+                with suppress(CalibrationError):  # which whoever compares is told of
+                    if Verifier.calibrated(embedder).calibration is None:
+                        # Now, as what follows takes a core for seconds.
+                        self._calibration_seconds[choice.model] = calibration_seconds(embedder)
         except XfvError as error:
             future.set_exception(error)
         except Exception as error:

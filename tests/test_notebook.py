@@ -84,6 +84,21 @@ def test_runs_with_the_example_pair():
     assert len(pictures(notebook)) >= 4 + len(EXPLAINERS)
 
 
+def test_goes_on_where_nothing_can_be_fetched(tmp_path, monkeypatch):
+    """One line says why there is no other model, and the bundled one gives the verdict."""
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    notebook = read()
+    last = next(number for number, cell in enumerate(notebook.cells) if "SAME PERSON" in cell.source)
+    notebook.cells = notebook.cells[: last + 1]
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('MODEL = "mobilefacenet"', 'MODEL = "auto"')
+    said = printed(run(notebook, NOTEBOOK.parent))
+    assert [line for line in said.splitlines() if line.startswith("arcface-octuplet could not be fetched")]
+    assert "SAME PERSON" in said
+    assert "confidence over 99" in said
+
+
 def test_runs_with_uploaded_photos(tmp_path, monkeypatch):
     package = tmp_path / "google" / "colab"
     package.mkdir(parents=True)

@@ -401,5 +401,5 @@ def _with_hint(reason: str, embedder: CompiledEmbedder) -> str:
     """Why there is no calibration, and the command that makes one for this very model."""
     known = embedder.name in (*BUNDLED_MODELS, *FETCHABLE)
     model = shlex.quote(embedder.name if known else str(embedder.path))
-    command = f"python -m xfv_demo calibrate --model {model} --data LFW_FOLDER"
+    command = f"python -m xfv_demo prepare --model {model}"
     return f"{reason.partition(';')[0]}; make one with: {command}"

@@ -29,6 +29,12 @@ element.addEventListener('click', event => {
 });
 """
 
+PREPARE = """
+element.addEventListener('click', event => {
+  if (event.target.closest('button')) trigger('select', {});
+});
+"""
+
 ASK_PLACE = """
 element.addEventListener('click', event => {
   const image = event.target.closest('img[data-side]');

@@ -22,6 +22,7 @@ from demo.compare.layout import Components, visibility, waiting_html
 from demo.compare.session import ComparisonRequest, FoundFaces, Letter, Running, Session
 from demo.compare.settings import choice_of, occlusion_settings
 from demo.model_service import ModelConfig, VerificationService, find_faces
+from demo.preparation import Preparation, Preparing, preparation_html
 from demo.server import uploads
 from demo.server.photo_input import UploadedPhoto
 from demo.shared_html import dataset_name
@@ -49,13 +50,20 @@ class Handlers:
         service: Where the models come from.
         places: What to write to.
         needs_consent: Whether visitors must agree before their own photos are looked at.
+        preparation: What calibrates models at a visitor's word; None where no visitor may have that.
     """
 
     def __init__(
-        self, service: VerificationService, places: Components, *, needs_consent: bool = False
+        self,
+        service: VerificationService,
+        places: Components,
+        *,
+        needs_consent: bool = False,
+        preparation: Preparation | None = None,
     ) -> None:
         self._service = service
         self._places = places
+        self._preparation = preparation
         self._needs_consent = needs_consent
         # By Gradio's session; a state is Gradio's to keep and to drop.
         self._sessions: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
@@ -319,6 +327,7 @@ class Handlers:
             places.progress: shared_html.progress_html("verdict reached; the maps come now", 0),
             places.verdict: of_pair(verdict_html.verdict_html(verification, calibration)),
             places.scale: of_pair(verdict_html.scale_html(calibration, verification, run=session.run)),
+            places.preparation: self._prepared(session.asked.choice, session)[0],
             places.aligned: of_pair(faces_html.aligned_html(verification)),
             **waiting,
             places.answer: verdict_html.result_html(maps_html.empty_answer_html()),
@@ -383,27 +392,59 @@ class Handlers:
 
     def status(
         self, session: Session, model: str, calibration: str, precision: Precision
-    ) -> tuple[str, Any, Any, Any]:
+    ) -> tuple[str, Any, Any, Any, Any]:
         """The line on the model, and what depends on the model that is chosen.
 
         Returns:
             The line; a timer that stops once there is no more to say; the calibrations to choose from; the
-            distances of the one chosen, while there is no verdict.
+            distances of the one chosen, while there is no verdict; how its calibration is doing.
         """
         choice = choice_of(model, precision, calibration)
         status = self._service.status(choice)
-        timer = gr.Timer(active=status.state == "loading")
         line = shared_html.status_html(status.state, status.line)
         if status.state != "ready":
-            return line, timer, gr.skip(), gr.skip()
+            return line, gr.Timer(active=status.state == "loading"), gr.skip(), gr.skip(), ""
+        preparation, timer = self._prepared(choice, session)
         choices = [
             (f"{dataset_name(one)}, {by}", f"{one}:{by}") for one, by in self._service.calibrations(choice)
         ]
         offered = gr.Dropdown(choices=[_OWN_CALIBRATION, *choices])
         if session.verification is not None:
-            return line, timer, offered, gr.skip()
+            return line, timer, offered, gr.skip(), preparation
         curves = verdict_html.scale_html(self._service.verifier(choice).calibration)
-        return line, timer, offered, verdict_html.result_html(curves)
+        return line, timer, offered, verdict_html.result_html(curves), preparation
+
+    @property
+    def can_prepare(self) -> bool:
+        """Whether visitors may have models calibrated."""
+        return self._preparation is not None
+
+    def prepare(
+        self, session: Session, model: str, calibration: str, precision: Precision
+    ) -> tuple[str, Any]:
+        """Begins to calibrate the model that is chosen, where it has no calibration and none is being made.
+
+        Returns:
+            How that is doing, and a timer that asks again.
+        """
+        choice = choice_of(model, precision, calibration)
+        if self._preparation and self._service.status(choice).state == "ready":
+            self._preparation.begin(choice)
+        return self._prepared(choice, session)
+
+    def _prepared(self, choice: ModelConfig, session: Session) -> tuple[str, Any]:
+        """How a model's calibration is doing, and a timer that asks again while it is being made."""
+        if self._preparation is None or self._service.status(choice).state != "ready":
+            return "", gr.Timer(active=False)
+        preparing = self._preparation.state(choice)
+        if (
+            preparing is None
+            and session.asked.choice == choice
+            and session.verification
+            and not session.calibration
+        ):
+            preparing = Preparing("made")
+        return preparation_html(preparing), gr.Timer(active=bool(preparing and preparing.state == "running"))
 
     def deleted(self, session: Session) -> dict[Any, Any]:
         """Forgets the visitor's photos and all that was made of them."""

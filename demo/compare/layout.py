@@ -28,6 +28,7 @@ class Components:
         progress: What is being done.
         verdict: The decision, in words.
         scale: The pair among the data set's distances.
+        preparation: What it costs to calibrate the model, or how far that is; empty where it is.
         aligned: The faces as the model sees them.
         methods: By method, its maps.
         answer: What the maps say of a place that was clicked on.
@@ -43,6 +44,7 @@ class Components:
     progress: gr.HTML
     verdict: gr.HTML
     scale: gr.HTML
+    preparation: gr.HTML
     aligned: gr.HTML
     methods: dict[str, gr.HTML]
     answer: gr.HTML
@@ -59,6 +61,7 @@ class Components:
             self.progress,
             self.verdict,
             self.scale,
+            self.preparation,
             self.aligned,
             *self.methods.values(),
             self.answer,
@@ -124,10 +127,12 @@ def compare_tab(service: VerificationService, session: gr.State) -> tuple[Compon
     gr.HTML(verdict_html.STALE, js_on_load=events_js.MARK_STALE, elem_classes="stale-place")
     with gr.Row(elem_classes="verdict-row"):
         verdict = gr.HTML(verdict_html.result_html(verdict_html.empty_verdict_html()))
-        scale = gr.HTML(
-            verdict_html.result_html(verdict_html.scale_html(None)),
-            js_on_load=events_js.MOVE_THRESHOLD,
-        )
+        with gr.Column(elem_classes="scale-column", min_width=0):
+            scale = gr.HTML(
+                verdict_html.result_html(verdict_html.scale_html(None)),
+                js_on_load=events_js.MOVE_THRESHOLD,
+            )
+            preparation = gr.HTML(js_on_load=events_js.PREPARE)
     gr.HTML(maps_html.WHY)
     with gr.Row(elem_classes="why"):
         with gr.Row(elem_classes="maps"):
@@ -214,6 +219,7 @@ def compare_tab(service: VerificationService, session: gr.State) -> tuple[Compon
         progress=progress,
         verdict=verdict,
         scale=scale,
+        preparation=preparation,
         aligned=aligned,
         methods=methods,
         answer=answer,

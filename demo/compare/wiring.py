@@ -101,7 +101,11 @@ def wire(
         [page.load, timer.tick, model.change, calibration.change, precision.change],
         handlers.status,
         [session, model, calibration, precision],
-        [status, timer, calibration, places.scale],
+        [status, timer, calibration, places.scale, places.preparation],
         **at_once,
     )
+    if handlers.can_prepare:
+        places.preparation.select(
+            handlers.prepare, [session, model, calibration, precision], [places.preparation, timer], **at_once
+        )
     page.unload(handlers.left)

@@ -105,7 +105,7 @@ def test_an_uncalibrated_model_says_how_to_calibrate_it(run_model, tmp_path):
     document = json.loads(done.stdout)
     assert document["confidence"] is None
     assert document["calibration"] is None
-    assert any(f"calibrate --model '{tmp_path / 'my model'}'" in notice for notice in document["notices"])
+    assert any(f"prepare --model '{tmp_path / 'my model'}'" in notice for notice in document["notices"])
 
 
 @pytest.fixture(scope="module")

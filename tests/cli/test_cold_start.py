@@ -17,7 +17,7 @@ main()
 
 # mtcnn brings TensorFlow.
 _TENSORFLOW = ("tensorflow", "keras", "tf_keras", "mtcnn")
-_OTHERS = ("matplotlib", "pooch", "rich", "scipy", "skimage", "tqdm")
+_OTHERS = ("matplotlib", "pooch", "rich", "scipy", "skimage")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_verify_needs_neither_tensorflow_nor_what_draws_and_fits(run_without):
 
 def test_maps_need_no_tensorflow(run_without, tmp_path):
     words = ("--methods", "occlusion,xssab,grid", "--out", tmp_path / "out")
-    done = run_without((*_TENSORFLOW, "pooch", "skimage", "tqdm"), "explain", *words)
+    done = run_without((*_TENSORFLOW, "pooch", "skimage"), "explain", *words)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "figure.png", "grid.png", "maps.npz", "occlusion.png", "report.json", "xssab.png",

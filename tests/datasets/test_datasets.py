@@ -12,6 +12,7 @@ import struct
 import subprocess
 import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,14 @@ def tar_bytes(members, mode="w"):
             info = path if isinstance(path, tarfile.TarInfo) else tarfile.TarInfo(path)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def zip_bytes(members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
     return file.getvalue()
 
 
@@ -373,16 +382,61 @@ class TestUnpacked:
 
     def test_two_at_once(self, tmp_path, monkeypatch):
         path = write_lfw_archive(tmp_path / "lfw.tgz")
-        unpack = sources._unpack
+        unpack = sources.unpack
 
-        def slowly(file, name, folder):
-            unpack(file, name, folder)
-            monkeypatch.setattr(sources, "_unpack", unpack)
-            with path.open("rb"):
-                unpacked(path)
+        def slowly(archive, folder):
+            unpack(archive, folder)
+            monkeypatch.setattr(sources, "unpack", unpack)
+            unpacked(path)
 
-        monkeypatch.setattr(sources, "_unpack", slowly)
+        monkeypatch.setattr(sources, "unpack", slowly)
         assert files_in(unpacked(path)) == {key: content(key) for key in KEYS}
+
+    def test_a_zip(self, tmp_path):
+        members = {
+            "lfw/Ann/1.jpg": b"one",
+            "lfw/Ann/.2.jpg": b"hidden",
+            "lfw/.git/3.jpg": b"hidden",
+            "lfw/Ann/notes.txt": b"no photo",
+            "lfw/../../../4.jpg": b"leads out",
+            "/lfw/Ann/5.jpg": b"absolute",
+        }
+        path = tmp_path / "lfw.zip"
+        path.write_bytes(zip_bytes(members))
+        assert files_in(unpacked(path)) == {"Ann/1.jpg": b"one", "Ann/5.jpg": b"absolute"}
+        assert list(tmp_path.rglob("4.jpg")) == []
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param(b"<html>Log in first</html>", id="page"),
+            pytest.param(b"cut", id="cut"),
+            pytest.param(b"flip", id="checksum"),
+            pytest.param(b"lock", id="password"),
+        ],
+    )
+    def test_a_zip_that_is_none(self, tmp_path, cache, data):
+        whole = zip_bytes({"Ann/1.jpg": b"one two three"})
+        headers = bytearray(whole)
+        for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            headers[headers.index(mark) + flags] |= 1  # encrypted
+        made = {b"cut": whole[:-10], b"flip": whole.replace(b"two", b"TWO"), b"lock": bytes(headers)}
+        path = tmp_path / "lfw.zip"
+        path.write_bytes(made.get(data, data))
+        assert "no zip archive" in refusal(unpacked, path)
+        self.assert_nothing_is_left(cache)
+
+    def test_zips_that_are_bombs(self, tmp_path, cache, monkeypatch):
+        monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1000)
+        path = tmp_path / "bomb.zip"
+        path.write_bytes(zip_bytes({"a.jpg": bytes(1001)}))
+        assert '"a.jpg" is larger than' in refusal(unpacked, path)
+        monkeypatch.setattr(sources, "_GROWTH_ALLOWED", 1500)
+        monkeypatch.setattr(sources, "_LARGEST_GROWTH", 0.5)
+        path.write_bytes(zip_bytes({f"{number}.jpg": bytes(1000) for number in range(5)}))
+        assert "far more than photos do" in refusal(unpacked, path)
+        self.assert_nothing_is_left(cache)
 
     @pytest.mark.slow
     @settings(max_examples=100, deadline=None)

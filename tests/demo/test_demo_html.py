@@ -521,7 +521,7 @@ def places():
     with gr.Blocks():
         return Components(
             session=gr.State(), photos={}, found={letter: gr.HTML() for letter in "AB"}, progress=gr.HTML(),
-            verdict=gr.HTML(), scale=gr.HTML(), aligned=gr.HTML(),
+            verdict=gr.HTML(), scale=gr.HTML(), preparation=gr.HTML(), aligned=gr.HTML(),
             methods={method: gr.HTML() for method in EXPLAINERS},
             answer=gr.HTML(), legend=gr.HTML(), stop=gr.Button(), download=gr.DownloadButton(),
             command=gr.Textbox(),

@@ -67,6 +67,7 @@ CALLS = {
     "lambda": "gives an empty text: another model has other calibrations",
     "methods_chosen": "shows and hides places on one's own page",
     "status": "how a model at hand is doing; only models that are offered can be named",
+    "prepare": "calibrates a model at hand, one at a time; only on a page that answers its own user alone",
     "left": "deletes files of one's own session, as if the page was closed; stands in line",
     "verify": "the public call",
     "explain": "the public call",
@@ -132,6 +133,9 @@ class StandIn:
 
     def status(self, choice=None):
         return Status("ready", "Model: stand-in")
+
+    def calibration_seconds(self, choice):
+        return 290.0
 
     def find_candidates(self, path, which, name):
         self.go_on.wait(30)
@@ -230,6 +234,25 @@ def test_every_call_is_known_and_may_be_public(page):
     assert {call.api_name for call in page.fns.values() if call.api_visibility == "public"} == {
         "verify", "explain",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("public", "environment"),
+    [
+        (True, {}),
+        (False, {"SPACE_ID": "someone/faces"}),
+        (False, {"XFV_HOSTED": "1"}),
+        (False, {"XFV_ALLOWED_HOSTS": "faces.example"}),
+        (False, {"SPACE_HOST": "someone-faces.hf.space"}),
+    ],
+)
+def test_where_others_may_come_no_call_takes_the_machine_for_minutes(
+    service, page, monkeypatch, tmp_path, public, environment
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    names = {call.api_name for call in build_app(service, public=public).fns.values()}
+    assert names - {None} == {call.api_name for call in page.fns.values()} - {None, "prepare"}
 
 
 def test_every_path_is_known_and_all_others_are_closed(page, client):

@@ -93,7 +93,8 @@ with gr.Blocks():
     PLACES = Components(
         session=gr.State(), photos={letter: gr.Image() for letter in "AB"},
         found={letter: gr.HTML() for letter in "AB"}, progress=gr.HTML(), verdict=gr.HTML(),
-        scale=gr.HTML(), aligned=gr.HTML(), methods={method: gr.HTML() for method in EXPLAINERS},
+        scale=gr.HTML(), preparation=gr.HTML(), aligned=gr.HTML(),
+        methods={method: gr.HTML() for method in EXPLAINERS},
         answer=gr.HTML(), legend=gr.HTML(), stop=gr.Button(), download=gr.DownloadButton(),
         command=gr.Textbox(),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from xfv_demo.runtime.console import BAD_INPUT, one_line_errors, silence_native_
 # Each registers its commands; help lists them in this order.
 # isort: off
 from xfv_demo.cli import pair as pair
+from xfv_demo.cli import fetch as fetch
 from xfv_demo.cli import model as model
 from xfv_demo.cli import evaluate as evaluate
 from xfv_demo.cli import train as train

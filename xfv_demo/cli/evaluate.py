@@ -102,7 +102,6 @@ def calibrate(
     ] = None,
 ) -> None:
     """Makes the calibration of a model from a labelled data set."""
-    from xfv_demo.calibration.calibration import Calibration
     from xfv_demo.calibration.storage import calibration_path
     from xfv_demo.datasets.opening import read_pairs
     from xfv_demo.evaluation.accuracy.measure import measure, measured_elsewhere
@@ -124,14 +123,7 @@ def calibrate(
             input_range=input_range,
             channels=channels,
         )
-    calibration = Calibration.fit(
-        measured.scores,
-        method=method,
-        model=measured.model,
-        model_sha256=measured.model_sha256,
-        dataset=measured.name,
-        library_versions=measured.versions,
-    )
+    calibration = measured.calibration(method)
     beside = None if method == DEFAULT_METHOD else method
     path = out or calibration_path(measured.model, measured.name, beside)
     calibration.save(path)

@@ -124,19 +124,31 @@ PrecisionOption = Annotated[
     ),
 ]
 
+
+def dataset_path(word: str) -> Path:
+    """As `datasets.fetching.dataset_path`, which only commands on data sets import."""
+    from xfv_demo.datasets import fetching
+
+    return fetching.dataset_path(word)
+
+
 DataOption = Annotated[
     Path,
     typer.Option(
-        help="LFW's folder or .tgz, a CSV of pairs (first,second,genuine), an insightface .bin, or a folder "
-        "with one folder of photos for each person."
+        parser=dataset_path,
+        metavar="DATA",
+        help="lfw or xqlfw, once fetched; LFW's folder or archive, a CSV of pairs (first,second,genuine), an "
+        "insightface .bin, or a folder with one folder of photos for each person.",
     ),
 ]
 
 OptionalDataOption = Annotated[
     Path | None,
     typer.Option(
-        help="LFW's folder or .tgz, a CSV of pairs (first,second,genuine), an insightface .bin, or a folder "
-        "with one folder of photos for each person. This or --distances."
+        parser=dataset_path,
+        metavar="DATA",
+        help="lfw or xqlfw, once fetched; LFW's folder or archive, a CSV of pairs (first,second,genuine), an "
+        "insightface .bin, or a folder with one folder of photos for each person. This or --distances.",
     ),
 ]
 

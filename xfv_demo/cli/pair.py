@@ -1,4 +1,4 @@
-"""The commands for one pair of photos: verify, explain; and fetch, which brings a model."""
+"""The commands for one pair of photos: verify, explain."""
 
 import shlex
 import sys
@@ -162,16 +162,6 @@ def explain(
     for name, problem in step.problems.items():
         typer.echo(f"  {name:<11} not computed: {problem}")
     typer.echo(f"Written to {out}: {', '.join(sorted(files))}")
-
-
-@app.command()
-def fetch(
-    model: Annotated[str, typer.Argument(help="The model to fetch: arcface-octuplet.")],
-) -> None:
-    """Downloads a model into the cache, once."""
-    from xfv_demo.models.registry import fetch_model
-
-    typer.echo(f"{model} is at {fetch_model(model, progress=True)}")
 
 
 def _found(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xfv_demo.cli.options import FaceOption, ModelOption, app, listed
+from xfv_demo.cli.options import FaceOption, ModelOption, app, dataset_path, listed
 from xfv_demo.errors import XfvError
 from xfv_demo.runtime.console import progress_bar
 from xfv_demo.runtime.files import check_folder
@@ -21,7 +21,10 @@ def train_xcos(
     data: Annotated[
         Path,
         typer.Option(
-            help="Photos by person: a folder with one folder for each, an archive of it, or LFW's folder."
+            parser=dataset_path,
+            metavar="DATA",
+            help="Photos by person: a folder with one folder for each, an archive of it, LFW's folder, or "
+            "lfw, once fetched.",
         ),
     ],
     model: ModelOption = "auto",

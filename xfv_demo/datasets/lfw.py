@@ -19,6 +19,9 @@ from xfv_demo.datasets.sources import (
 )
 from xfv_demo.errors import DatasetError
 
+# What a set of LFW's images is called by its list of pairs, where no other is asked for.
+_LISTS = {"pairs.txt": "lfw", "xqlfw_pairs.txt": "xqlfw"}
+
 _LFW_EXPECTED = (
     "give the folder that holds lfw-deepfunneled/ or lfw-deepfunneled.tgz and pairs.txt, as the LFW web site "
     "has them, or the path of the .tgz"
@@ -37,10 +40,11 @@ def read_lfw(data: PathName, pairs_file: PathName | None = None) -> PairSet:
             (lfw-deepfunneled/Name/Name_0001.jpg, lfw/, lfw_funneled/); or a folder with an archive of them
             (lfw*.tgz), which counts only where there are no images; or the path of the archive.
         pairs_file: The list of pairs; by default pairs.txt in the folder, beside the archive, or beside the
-            folder.
+            folder, or xqlfw_pairs.txt (Knoche et al., arXiv 2108.10290), which is in the same form.
 
     Returns:
-        The pairs, in the list's order. The name is "lfw" for pairs.txt, else "lfw-" and the list's name.
+        The pairs, in the list's order. The name is "lfw" for pairs.txt, "xqlfw" for xqlfw_pairs.txt, else
+        "lfw-" and the list's name.
 
     Raises:
         DatasetError: If data or list are not there, the list is malformed, or images that it names are
@@ -52,7 +56,8 @@ def read_lfw(data: PathName, pairs_file: PathName | None = None) -> PairSet:
         found = "is no archive of LFW" if is_file(path) else "was not found"
         raise DatasetError(f"{quoted(path)} {found}; {_LFW_EXPECTED}.")
     if pairs_file is None:
-        chosen = next(filter(is_file, (path / "pairs.txt", path.parent / "pairs.txt")), None)
+        places = (folder / name for name in _LISTS for folder in (path, path.parent))
+        chosen = next(filter(is_file, places), None)
         if chosen is None:
             raise DatasetError(f"{quoted(path)} has no pairs.txt in it or beside it; {_LFW_EXPECTED}.")
     else:
@@ -63,7 +68,7 @@ def read_lfw(data: PathName, pairs_file: PathName | None = None) -> PairSet:
     source = _find_lfw(path, people)
     refuse_missing(source.name, source.missing(sorted(images)), len(images))
     return pair_set(
-        "lfw" if chosen.stem == "pairs" else f"lfw-{chosen.stem}",
+        _LISTS.get(chosen.name, f"lfw-{chosen.stem}"),
         source,
         rows,
     )
@@ -71,7 +76,7 @@ def read_lfw(data: PathName, pairs_file: PathName | None = None) -> PairSet:
 
 def looks_like_lfw(folder: Path) -> bool:
     """Whether a folder is LFW's, or holds its archive."""
-    if is_file(folder / "pairs.txt"):
+    if any(is_file(folder / name) for name in _LISTS):
         return True
     if folder.name.startswith("lfw") and is_file(folder.parent / "pairs.txt"):
         return True

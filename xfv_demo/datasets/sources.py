@@ -8,6 +8,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,7 +22,7 @@ from xfv_demo.runtime.paths import cache_folder
 PathName: TypeAlias = str | os.PathLike[str]
 
 
-_ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar")
+_ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
 
 _GZIP_MARK = b"\x1f\x8b"
 
@@ -190,7 +191,7 @@ def unpacked(path: Path) -> Path:
     several members of one path the first is taken.
 
     Args:
-        path: A .tgz, .tar.gz or .tar.
+        path: A .tgz, .tar.gz, .tar or .zip.
 
     Returns:
         The folder of the images; within those that hold nothing but one folder of folders.
@@ -203,17 +204,12 @@ def unpacked(path: Path) -> Path:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         folder = cache_folder() / "datasets" / digest[:32]
         if not folder.is_dir():
-            file.seek(0)
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 # So what has the folder's name is whole, however the process that unpacked it ended.
                 with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as part:
-                    _unpack(file, path.name, Path(part) / "images")
+                    unpack(path, Path(part) / "images")
                     (Path(part) / "images").rename(folder)
-            except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
-                raise DatasetError(
-                    f"{quoted(path.name)} is cut off, damaged or no tar archive; copy or download it again."
-                ) from error
             except OSError as error:
                 if not folder.is_dir():  # Else another process was quicker.
                     raise DatasetError(
@@ -238,15 +234,43 @@ class _Bounded(io.RawIOBase):
         read = self._content.read(size)
         self._left -= len(read)
         if self._left < 0:
-            raise DatasetError(
-                f"{quoted(self._name)} unpacks to far more than photos do, so it is no set of them."
-            )
+            raise _too_much(self._name)
         return read
 
 
-def _unpack(file: IO[bytes], name: str, folder: Path) -> None:
+def unpack(path: Path, folder: Path) -> None:
+    """Unpacks an archive's images into a new folder, as `unpacked` says.
+
+    Args:
+        path: A .tgz, .tar.gz, .tar or .zip.
+        folder: Where to.
+
+    Raises:
+        DatasetError: If the archive is cut off, damaged, or unpacks to more than photos do.
+        OSError: If it cannot be read, or the folder not be written.
+    """
     folder.mkdir(mode=0o700)  # They are faces.
-    most = max(os.fstat(file.fileno()).st_size * _LARGEST_GROWTH, _GROWTH_ALLOWED)
+    most = max(path.stat().st_size * _LARGEST_GROWTH, _GROWTH_ALLOWED)
+    kind = "zip" if path.suffix.lower() == ".zip" else "tar"
+    try:
+        with _open_file(path) as file:
+            (_unpack_zip if kind == "zip" else _unpack_tar)(file, path.name, folder, most)
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        gzip.BadGzipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+    ) as error:
+        raise _damaged(path.name, kind) from error
+    except (
+        RuntimeError
+    ) as error:  # zipfile's word for a password, and for a compression that it does not know
+        raise _damaged(path.name, kind) from error
+
+
+def _unpack_tar(file: IO[bytes], name: str, folder: Path, most: int) -> None:
     compressed = file.read(len(_GZIP_MARK)) == _GZIP_MARK
     file.seek(0)
     with (
@@ -268,6 +292,19 @@ def _unpack(file: IO[bytes], name: str, folder: Path) -> None:
             with target.open("wb") as image:
                 if is_photo and (packed := archive.extractfile(member)) is not None:
                     shutil.copyfileobj(packed, image)
+
+
+def _unpack_zip(file: IO[bytes], name: str, folder: Path, most: int) -> None:
+    with zipfile.ZipFile(file) as archive:
+        members = [one for one in archive.infolist() if is_called_as_photo(one.filename) and not one.is_dir()]
+        # No member gives more than it announces.
+        if sum(member.file_size for member in members) > most:
+            raise _too_much(name)
+        for member in members:
+            if member.file_size > MAX_FILE_BYTES:
+                raise DatasetError(f"{quoted(name)} is no set of photos: {_too_large(member.filename)}")
+            if "/." not in f"/{member.filename}":
+                archive.extract(member, folder)  # which leaves out what would lead elsewhere
 
 
 def read_bytes(path: Path, name: str, at_most: int | None = None) -> bytes:
@@ -294,6 +331,16 @@ def read_text(path: Path) -> str:
 
 def _unreadable(name: str, error: OSError) -> DatasetError:
     return DatasetError(f"{quoted(name)} cannot be read ({error.strerror or 'input/output error'}).")
+
+
+def _damaged(archive: str, kind: str) -> DatasetError:
+    return DatasetError(
+        f"{quoted(archive)} is cut off, damaged or no {kind} archive; copy or download it again."
+    )
+
+
+def _too_much(archive: str) -> DatasetError:
+    return DatasetError(f"{quoted(archive)} unpacks to far more than photos do, so it is no set of them.")
 
 
 def _too_large(key: str) -> str:

@@ -5,7 +5,6 @@ place in the cache and moved there in one step, so whatever the cache holds is w
 fetched it ended.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -14,10 +13,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from xfv_demo.errors import DownloadError, ModelError
-from xfv_demo.models.download import CHUNK_BYTES, FetchableModel, is_junk, is_saved_model, retrieve
+from xfv_demo.models.download import FetchableModel, is_junk, is_saved_model, retrieve
+from xfv_demo.runtime.console import progress_bar
+from xfv_demo.runtime.download import CHUNK_BYTES, TIMEOUT, Progress, cache_trouble, server_of
 from xfv_demo.runtime.paths import assets_folder, cache_folder, demo_folder
 
 
@@ -98,7 +98,7 @@ def locate_model(
                         f"{model} is not on this machine and downloads are off; "
                         f"{_fetch_advice(FETCHABLE[model])}"
                     )
-                folder = fetch_model(model, progress=progress)
+                folder = _fetch(model, progress=progress)
             return LocatedModel(model, folder, notice=None)
     return _locate_path(os.fspath(model))
 
@@ -106,11 +106,10 @@ def locate_model(
 def fetch_model(
     name: str,
     *,
-    progress: bool = False,
+    progress: Progress | None = None,
     url: str | None = None,
     sha256: str | None = None,
-    connect_timeout: float = 5.0,
-    read_timeout: float = 20.0,
+    timeout: tuple[float, float] = TIMEOUT,
 ) -> Path:
     """Returns a model's folder in the cache; downloads the model first if it is not there.
 
@@ -120,12 +119,10 @@ def fetch_model(
 
     Args:
         name: A key of `FETCHABLE`.
-        progress: Whether to show a progress bar on standard error.
+        progress: Called with the number of bytes that have come and of all.
         url: Another place of the archive, such as a mirror.
         sha256: The SHA-256 of another archive of the model.
-        connect_timeout: Seconds for connecting to each address of a server, after its name was looked up,
-            for which the system has a limit of its own.
-        read_timeout: Seconds that the server may stay silent.
+        timeout: As `runtime.download.TIMEOUT`.
 
     Returns:
         The SavedModel folder.
@@ -152,18 +149,12 @@ def fetch_model(
             prefix=_WORK_PREFIX, dir=entry.parent, ignore_cleanup_errors=True
         ) as work_name:
             work = Path(work_name)
-            retrieve(model, work, progress, (connect_timeout, read_timeout))
+            retrieve(model, work, progress, timeout)
             _move_into_cache(work, entry, model.folder)
     except DownloadError as error:
         raise _fetch_failure(model, str(error), "check the network") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = f"no room is left in the cache {cache_folder()}"
-            remedy = "make room or set XFV_CACHE to another folder"
-        else:
-            words = (error.strerror or type(error).__name__).lower()
-            reason = f"the cache {cache_folder()} cannot be written ({words})"
-            remedy = "set XFV_CACHE to a folder that can be written"
+        reason, remedy = cache_trouble(error)
         raise _fetch_failure(model, reason, remedy) from error
     return entry / model.folder
 
@@ -206,6 +197,13 @@ def folder_sha256(folder: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def _fetch(name: str, *, progress: bool) -> Path:
+    if not progress:
+        return fetch_model(name)
+    with progress_bar(f"Fetching {name}") as show:
+        return fetch_model(name, progress=show)
+
+
 def _locate_preferred(*, allow_download: bool, progress: bool) -> LocatedModel:
     model = FETCHABLE[PREFERRED_MODEL]
     folder = _find_fetched(model)
@@ -213,7 +211,7 @@ def _locate_preferred(*, allow_download: bool, progress: bool) -> LocatedModel:
         return LocatedModel(model.name, folder, notice=None)
     if allow_download:
         try:
-            return LocatedModel(model.name, fetch_model(model.name, progress=progress), notice=None)
+            return LocatedModel(model.name, _fetch(model.name, progress=progress), notice=None)
         except DownloadError as error:
             reason = str(error).partition("; ")[0]
     else:
@@ -297,11 +295,7 @@ def _fetch_advice(model: FetchableModel, *, again: str = "") -> str:
 
 def _fetch_failure(model: FetchableModel, reason: str, remedy: str) -> DownloadError:
     advice = f"{remedy} and {_fetch_advice(model, again=' again')}"
-    try:
-        server = urlsplit(model.url).hostname or model.url
-    except ValueError:
-        server = model.url
-    return DownloadError(f"{model.name} could not be fetched from {server}: {reason}; {advice}")
+    return DownloadError(f"{model.name} could not be fetched from {server_of(model.url)}: {reason}; {advice}")
 
 
 def _move_into_cache(work: Path, entry: Path, folder: str) -> None:

@@ -52,7 +52,7 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.MofNCompleteColumn(),
+        progress.TaskProgressColumn(),
         progress.TimeRemainingColumn(),
     )
     console = Console(stderr=True)

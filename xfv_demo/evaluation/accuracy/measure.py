@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xfv_demo._version import __version__
+from xfv_demo.calibration.calibrators import DEFAULT_METHOD
 from xfv_demo.datasets.opening import balanced, in_folds
 from xfv_demo.errors import XfvError
 from xfv_demo.runtime.console import progress_bar
 
 if TYPE_CHECKING:
     from xfv_demo.batch.align import DetectionFailure, FaceChoice
+    from xfv_demo.calibration.calibration import Calibration
     from xfv_demo.datasets.pairs import PairCounts, PairSet
     from xfv_demo.metrics.pair_scores import PairScores
+    from xfv_demo.models.compiled import CompiledEmbedder
+    from xfv_demo.runtime.download import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +38,33 @@ class Measured:
     failures: "tuple[DetectionFailure, ...]"
     seconds: float | None
 
+    def calibration(self, method: str = DEFAULT_METHOD) -> "Calibration":
+        """The model's calibration on these pairs, by a key of `CALIBRATORS`."""
+        from xfv_demo.calibration.calibration import Calibration
+
+        return Calibration.fit(
+            self.scores,
+            method=method,
+            model=self.model,
+            model_sha256=self.model_sha256,
+            dataset=self.name,
+            library_versions=self.versions,
+        )
+
 
 def measure(
-    pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True, **loading: Any
+    pairs: "PairSet",
+    model: "str | CompiledEmbedder",
+    face: "FaceChoice",
+    *,
+    foldwise: bool = True,
+    progress: "Progress | None" = None,
+    **loading: Any,
 ) -> Measured:
     """Embeds a set's images and measures its pairs, leaving out those that lack a face.
 
-    `loading` is as for `load_embedder`.
+    `loading` is as for `load_embedder`, where the model is none yet. A bar shows how far it is, but where
+    `progress` is told.
     """
     import numpy as np
 
@@ -56,12 +80,12 @@ def measure(
     start = time.monotonic()
     pairs = in_folds(balanced(pairs))
     pairs.require(MINIMUM_PAIRS, outside_folds=foldwise)
-    embedder = load_embedder(model, progress=True, **loading)
+    embedder = load_embedder(model, progress=True, **loading) if isinstance(model, str) else model
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
-        progress_bar(f"Embedding {pairs.name}") as progress,
+        nullcontext(progress) if progress else progress_bar(f"Embedding {pairs.name}") as show,
     ):
-        measured = measure_pairs(pairs, embedder, store, face=face, progress=progress)
+        measured = measure_pairs(pairs, embedder, store, face=face, progress=show)
     usable = np.isfinite(measured.distances)
     lost = PairCounts.of(pairs.genuine[~usable])
     _say_failures(measured.failures, lost)
