@@ -104,6 +104,15 @@ ThresholdOption = Annotated[
     ),
 ]
 
+PriorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SAME:DIFFERENT",
+        help="How likely one person was before the photos were compared, as odds, such as 1:1000; then the "
+        "posterior probability is given too.",
+    ),
+]
+
 AlignedPhotosOption = Annotated[
     bool,
     typer.Option(
