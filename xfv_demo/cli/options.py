@@ -149,6 +149,15 @@ OptionalDataOption = Annotated[
     ),
 ]
 
+SeveralDataOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        help="As for evaluate lfw, or a folder with the images and the list of SLLFW, CALFW, CPLFW, XQLFW or "
+        "MLFW, or of aligned faces with its NAME_ann.txt. Given several times, the sets come in one table.",
+    ),
+]
+
 DistancesOption = Annotated[
     Path | None,
     typer.Option(
@@ -159,7 +168,11 @@ DistancesOption = Annotated[
 
 PairsFileOption = Annotated[
     Path | None,
-    typer.Option("--pairs", help="LFW's list of pairs; pairs.txt beside the images unless given."),
+    typer.Option(
+        "--pairs",
+        help="The list of pairs: LFW's, XQLFW's, SLLFW's, CALFW's, CPLFW's, MLFW's or a NAME_ann.txt; one in "
+        "the folder of the images unless given.",
+    ),
 ]
 
 MethodOption = Annotated[

@@ -40,7 +40,8 @@ def read_lfw(data: PathName, pairs_file: PathName | None = None) -> PairSet:
             folder.
 
     Returns:
-        The pairs, in the list's order. The name is "lfw" for pairs.txt, else "lfw-" and the list's name.
+        The pairs, in the list's order. The name is "lfw" for pairs.txt, "xqlfw" for xqlfw_pairs.txt (XQLFW,
+        Knoche et al. 2021, has LFW's form), else "lfw-" and the list's name.
 
     Raises:
         DatasetError: If data or list are not there, the list is malformed, or images that it names are
@@ -63,7 +64,7 @@ def read_lfw(data: PathName, pairs_file: PathName | None = None) -> PairSet:
     source = _find_lfw(path, people)
     refuse_missing(source.name, source.missing(sorted(images)), len(images))
     return pair_set(
-        "lfw" if chosen.stem == "pairs" else f"lfw-{chosen.stem}",
+        {"pairs": "lfw", "xqlfw_pairs": "xqlfw"}.get(chosen.stem, f"lfw-{chosen.stem}"),
         source,
         rows,
     )
