@@ -127,7 +127,7 @@ def evidence_html(verification: Verification) -> str:
         checked = "" if index else " checked"
         choices.append(f'<label><input type="radio" name="prior" value="{prior}"{checked}>{name}</label>')
         answers.append(
-            f'<p class="answer"><b class="figure">{chance_in_words(prior.posterior(ratio))}</b> that the '
+            f'<p class="chance"><b class="figure">{chance_in_words(prior.posterior(ratio))}</b> that the '
             f"photos show one person. This assumes that {assumed}: odds of {prior.same:,.0f} to "
             f"{prior.different:,.0f} beforehand.</p>"
         )

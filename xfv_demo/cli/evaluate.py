@@ -207,7 +207,7 @@ def evaluate_pairs(
 
     check_method(method)
     check_folder(out)
-    sets = data or [None]
+    sets: list[Path | None] = [*data] if data else [None]
     if len(sets) > 1 and (pairs_file or dataset or distances):
         raise XfvError("--pairs, --dataset and --distances are of one set; give --data once")
     if distances:

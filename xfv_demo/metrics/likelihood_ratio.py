@@ -93,4 +93,4 @@ def elub_bounds(probabilities: Doubles, genuine: Booleans) -> Interval:
     misleads = cost > np.minimum(1, 10**thresholds)
     low = np.max(thresholds[misleads & (thresholds <= 0)] + _STEP, initial=thresholds[0])
     high = np.min(thresholds[misleads & (thresholds >= 0)] - _STEP, initial=thresholds[-1])
-    return Interval(low=min(0.0, float(low)), high=max(0.0, float(high)))
+    return Interval(low=min(0.0, round(float(low), 2)), high=max(0.0, round(float(high), 2)))
