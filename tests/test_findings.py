@@ -89,7 +89,8 @@ def test_the_ratio_in_words(ratio, words):
         (0.5, "50.0 %"),
         (0.0123, "1.2 %"),
         (1 / 4210, "1 in 4,200"),
-        (1e-9, "1 in 1,000,000,000"),
+        (1e-6, "1 in 1,000,000"),
+        (1e-9, "under 1 in 1,000,000"),
     ],
 )
 def test_a_chance_is_neither_certain_nor_impossible(probability, words):

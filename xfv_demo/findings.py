@@ -28,6 +28,7 @@ _SUPPORT = (
 )
 
 _LARGEST_SHOWN = 0.999
+_SMALLEST_SHOWN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def chance_in_words(probability: float) -> str:
         return f"over {100 * _LARGEST_SHOWN:.1f} %"
     if probability >= 0.01:
         return f"{100 * probability:.1f} %"
-    return f"1 in {float(f'{1 / probability:.2g}'):,.0f}"
+    under = "under " if probability < _SMALLEST_SHOWN else ""
+    return f"{under}1 in {float(f'{1 / max(probability, _SMALLEST_SHOWN):.2g}'):,.0f}"
 
 
 def _plain(number: float) -> str:
