@@ -56,6 +56,19 @@ def test_comparison_is_that_of_the_report(report):
         assert row(README, method["method"]) == [round(number, 4) for number in numbers]
 
 
+def test_likelihood_ratios_are_those_of_the_report(report):
+    text = " ".join(README.read_text().split())
+    confidence, ratios = report["confidence"], report["likelihood_ratio"]
+    assert f"have a Cllr of {confidence['cllr']:.3f} bits" in text
+    assert f"{confidence['min_cllr']:.3f} of it no calibration could save" in text
+    wrong = [100 * ratios[name] for name in ("misleading_genuine", "misleading_impostor")]
+    assert f"mislead in {wrong[0]:.1f} % of the genuine and {wrong[1]:.2f} % of the impostor pairs" in text
+    assert f"carry, a ratio of {10 ** ratios['bounds']['high']:,.0f}, leaves" in text
+    # Rounded down, as a confidence is that reaches so far.
+    different = 1 / (1 + 10 ** ratios["bounds"]["low"])
+    assert f'"over {int(1000 * different) / 10} %" of different people' in text
+
+
 def test_the_default_is_the_best_of_the_comparison(report):
     from xfv_demo.calibration.calibrators import DEFAULT_METHOD
 

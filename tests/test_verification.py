@@ -16,6 +16,8 @@ from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.calibrators import CALIBRATORS
 from xfv_demo.errors import FaceNotFoundError, ImageError, ModelError
 from xfv_demo.faces.alignment import ARCFACE_TEMPLATE
+from xfv_demo.findings import Prior
+from xfv_demo.metrics.intervals import Interval
 from xfv_demo.models.incremental import Box
 from xfv_demo.types import Face
 from xfv_demo.verification import PROVISIONAL_THRESHOLD
@@ -154,9 +156,9 @@ def test_the_threshold_itself_is_not_the_same_person():
         dataset = "paper"
         model_sha256 = None
         method = "paper"
-        largest_confidence = 0.999
+        probability_bounds = Interval(0.001, 0.999)
 
-        def confidence(self, distance):
+        def probability_of_closest(self, distance, pairs):
             return 0.5
 
     verifier = Verifier(MeanColour(), AtTheThreshold(), detector=TemplateFaces(1))
@@ -274,10 +276,10 @@ class AtOneTenth:
     dataset = "paper"
     model_sha256 = None
     method = "paper"
-    largest_confidence = 0.999
+    probability_bounds = Interval(0.001, 0.999)
 
-    def confidence(self, distance):
-        return 0.999
+    def probability_of_closest(self, distance, pairs):
+        return 0.999 if distance < self.threshold else 0.001
 
 
 def textured(tint, blur=1.0):
@@ -299,11 +301,43 @@ def test_a_good_pair_gets_its_confidence(sure):
     assert verification.confidence_withheld is None
 
 
+def test_confidence_ratio_and_posterior_are_of_one_probability(sure):
+    for reference, odds in (((180, 70, 60), 999.0), ((60, 60, 180), 1 / 999)):
+        verification = sure.verify(textured((180, 60, 60)), textured(reference))
+        assert verification.log10_likelihood_ratio == pytest.approx(np.log10(odds))
+        even, rare = (
+            dataclasses.replace(verification, prior=Prior.parse(prior)) for prior in ("1:1", "1:1000")
+        )
+        chance = even.posterior if verification.same_person else 1 - even.posterior
+        assert chance == pytest.approx(verification.confidence)
+        assert rare.posterior == pytest.approx(odds / (odds + 1000))
+        document = rare.to_dict()
+        assert (document["prior"], document["posterior"]) == ("1:1000", pytest.approx(rare.posterior, 1e-5))
+        assert document["log10_likelihood_ratio"] == pytest.approx(np.log10(odds), abs=1e-4)
+        assert "the most that the calibration's pairs carry" in verification.findings
+
+
+def test_of_several_pairs_the_ratio_is_divided_as_the_confidence_is():
+    calibration = AtOneTenth()
+    calibration.probability_of_closest = lambda distance, pairs: 99 / (99 + pairs)
+    verifier = Verifier(MeanColour(), calibration, detector=TemplateFaces(3))
+    verification = verifier.verify(
+        textured((180, 60, 60)), textured((180, 60, 60)), probe_face="best", reference_face="best"
+    )
+    assert verification.pairs_compared == 9
+    assert verification.log10_likelihood_ratio == pytest.approx(np.log10(11))
+    assert verification.confidence == pytest.approx(11 / 12)
+    assert "11 times as likely of one person as of two" in verification.findings
+    assert "pairs carry" not in verification.findings
+
+
 def test_a_blurred_face_gets_none_and_the_reason_everywhere(sure):
     verification = sure.verify(textured((180, 60, 60)), textured((180, 60, 60), blur=8))
     assert verification.same_person
     assert verification.confidence is None
     assert verification.confidence_withheld == 'the face in "reference" is blurred'
+    asked = dataclasses.replace(verification, prior=Prior.parse("1:1"))
+    assert (asked.log10_likelihood_ratio, asked.posterior, asked.findings) == (None, None, None)
     (caution,) = verification.cautions
     assert caution.startswith('no confidence is given, for the face in "reference" is blurred')
     assert caution in verification.notices

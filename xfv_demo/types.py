@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfv_demo.findings import Prior, ratio_in_words, support_in_words
+
 Photo = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 
@@ -151,8 +153,13 @@ class Verification:
             face; None where nothing is.
         own_threshold: Whether the threshold was given, and is not the calibration's or the provisional one.
         pairs_compared: The faces are the most alike of this many pairs; 1 where both were chosen otherwise.
-        largest_confidence: What the calibration's pairs carry, `Calibration.largest_confidence`; None without
-            a calibration.
+        largest_confidence: What the calibration's pairs carry of such a decision,
+            `Calibration.probability_bounds`; None without a calibration.
+        log10_likelihood_ratio: How many times as likely such a distance is where both photos show one person
+            as where they show two, as a decimal logarithm; within `log10_bounds`. None where there is no
+            confidence. At equal priors the confidence follows from it, but for the floor of one half.
+        log10_bounds: The smallest and the largest that the calibration's pairs carry; None without one.
+        prior: How likely one person was before the photos were compared, where that was said.
     """
 
     model: str
@@ -170,6 +177,28 @@ class Verification:
     own_threshold: bool = False
     pairs_compared: int = 1
     largest_confidence: float | None = None
+    log10_likelihood_ratio: float | None = None
+    log10_bounds: tuple[float, float] | None = None
+    prior: Prior | None = None
+
+    @property
+    def posterior(self) -> float | None:
+        """P(one person) under `prior`, in (0, 1); None without a prior or a likelihood ratio."""
+        if self.prior is None or self.log10_likelihood_ratio is None:
+            return None
+        return self.prior.posterior(self.log10_likelihood_ratio)
+
+    @property
+    def findings(self) -> str | None:
+        """What the photos say, as a sentence without its full stop; None without a likelihood ratio."""
+        if self.log10_likelihood_ratio is None:
+            return None
+        carried = ", the most that the calibration's pairs carry"
+        at_bound = self.log10_bounds is not None and self.log10_likelihood_ratio in self.log10_bounds
+        return (
+            f"{support_in_words(self.log10_likelihood_ratio)} (such a distance is "
+            f"{ratio_in_words(self.log10_likelihood_ratio)}{carried if at_bound else ''})"
+        )
 
     @property
     def threshold_source(self) -> str:
@@ -209,6 +238,11 @@ class Verification:
             "same_person": self.same_person,
             "confidence": None if self.confidence is None else round(self.confidence, 6),
             "confidence_withheld": self.confidence_withheld,
+            "log10_likelihood_ratio": None
+            if self.log10_likelihood_ratio is None
+            else round(self.log10_likelihood_ratio, 4),
+            "prior": None if self.prior is None else str(self.prior),
+            "posterior": None if self.posterior is None else float(f"{self.posterior:.6g}"),
             "pairs_compared": self.pairs_compared,
             "probe": self.probe.to_dict(),
             "reference": self.reference.to_dict(),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import shlex
 import weakref
 from collections.abc import Sequence
@@ -221,7 +222,9 @@ class Verifier:
         doubts = self._doubts((probe, reference), embeddings)
         withheld = " and ".join(words for words, withholds in doubts if withholds) or None
         told = tuple(self._doubt_in_words(*doubt) for doubt in doubts)
-        confidence = None if withheld else self._confidence(distance, same_person, pairs_compared)
+        probability = None if withheld else self._probability(distance, same_person, pairs_compared)
+        confidence = self._confidence(probability, same_person, pairs_compared)
+        bounds = None if calibration is None else calibration.probability_bounds
         return Verification(
             model=self._model_name,
             calibration=None if calibration is None else calibration.dataset,
@@ -241,7 +244,9 @@ class Verifier:
             confidence_withheld=None if calibration is None else withheld,
             own_threshold=self.threshold is not None,
             pairs_compared=pairs_compared,
-            largest_confidence=None if calibration is None else calibration.largest_confidence,
+            largest_confidence=None if bounds is None else bounds.high if same_person else 1 - bounds.low,
+            log10_likelihood_ratio=None if probability is None else _log10_odds(probability),
+            log10_bounds=None if bounds is None else (_log10_odds(bounds.low), _log10_odds(bounds.high)),
         )
 
     def _doubts(
@@ -281,19 +286,26 @@ class Verifier:
         nobody = _centre_of_nobody(self.embedder, len(embedding))
         return is_same(float(cosine_distance(embedding, nobody)), self.calibration.threshold)
 
-    def _confidence(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
-        """How often such a decision is right; `Verifier` and `compare_most_alike` say how it is counted.
+    def _probability(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
+        """P(same person) at equal priors: what confidence, likelihood ratio and posterior all follow from.
 
-        No surer, either way, than the calibration's pairs can carry.
+        `compare_most_alike` says how several pairs are counted. No nearer to certainty than the calibration's
+        pairs can carry.
         """
         if self.calibration is None:
             return None
-        largest = self.calibration.largest_confidence
+        bounds = self.calibration.probability_bounds
         counted = pairs_compared if same_person else 1
-        if self.threshold is None and counted == 1:
-            return min(float(self.calibration.confidence(distance)), largest)
         probability = self.calibration.probability_of_closest(distance, counted)
-        return min(max(probability if same_person else 1 - probability, 1 - largest), largest)
+        return min(max(probability, bounds.low), bounds.high)
+
+    def _confidence(self, probability: float | None, same_person: bool, pairs_compared: int) -> float | None:
+        """How often such a decision is right; at the calibration's own threshold never under one half."""
+        if probability is None:
+            return None
+        right = probability if same_person else 1 - probability
+        chosen = self.threshold is not None or (same_person and pairs_compared > 1)
+        return right if chosen else max(right, 0.5)
 
     def _notices_of_choices(
         self, probe: AlignedFace, reference: AlignedFace, confidence: float | None, pairs_compared: int
@@ -348,6 +360,10 @@ class Verifier:
                     f'"{photo.name}" was turned by {photo.face.rotation} degrees clockwise to find the face'
                 )
         return notices
+
+
+def _log10_odds(probability: float) -> float:
+    return math.log10(probability / (1 - probability))
 
 
 # Of the length of a kept centre.

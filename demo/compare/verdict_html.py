@@ -10,6 +10,7 @@ import numpy as np
 from demo.compare.session import ComparisonRequest
 from demo.shared_html import as_sentence, dataset_name
 from xfv_demo.calibration.calibration import Calibration
+from xfv_demo.findings import Prior, chance_in_words
 from xfv_demo.metrics.decision import is_same
 from xfv_demo.metrics.error_rates import largest_rate
 from xfv_demo.metrics.intervals import wilson_interval
@@ -17,6 +18,18 @@ from xfv_demo.types import Verification
 
 # Bins of the distances' histogram, over [0, 2].
 _BINS = 100
+
+# Where photos come from, and how likely one person is there before they are compared.
+SITUATIONS = (
+    ("even odds", Prior(1, 1), "as many pairs show one person as two"),
+    ("document check", Prior(99, 1), "99 of 100 people who come show their own document"),
+    ("line-up of six", Prior(1, 5), "the person is one of six, and each of them as likely as any other"),
+    (
+        "search in a million",
+        Prior(1, 999_999),
+        "the person is one of a million, and each of them as likely as any other",
+    ),
+)
 
 
 # What was compared with what -------------------------------------------------------------------------------
@@ -91,6 +104,7 @@ def verdict_html(
             f'<p class="condition">By {html.escape(verification.model)}. Confidence holds for photos like '
             f"those of {dataset}, if the same person and different people were equally likely beforehand.</p>"
         )
+    lines.append(evidence_html(verification))
     lines += [
         f'<p class="condition">{html.escape(as_sentence(notice))}</p>'
         for notice in verification.notices
@@ -98,6 +112,30 @@ def verdict_html(
     ]
     kind = "same" if same else "different"
     return f'<section class="verdict {kind}" aria-live="polite">{"".join(lines)}</section>'
+
+
+def evidence_html(verification: Verification) -> str:
+    """What the photos say, and what follows from it in some situations; empty without a likelihood ratio.
+
+    The browser shows the situation that is picked; all of them are there, so that nothing is asked for.
+    """
+    ratio = verification.log10_likelihood_ratio
+    if ratio is None or verification.findings is None:
+        return ""
+    choices, answers = [], []
+    for index, (name, prior, assumed) in enumerate(SITUATIONS):
+        checked = "" if index else " checked"
+        choices.append(f'<label><input type="radio" name="prior" value="{prior}"{checked}>{name}</label>')
+        answers.append(
+            f'<p class="chance"><b class="figure">{chance_in_words(prior.posterior(ratio))}</b> that the '
+            f"photos show one person. This assumes that {assumed}: odds of {prior.same:,.0f} to "
+            f"{prior.different:,.0f} beforehand.</p>"
+        )
+    return (
+        f'<p class="findings">{html.escape(as_sentence(verification.findings))}</p>'
+        '<fieldset class="prior"><legend>How likely one person is depends on where the photos come from:'
+        f'</legend><div class="views">{"".join(choices)}</div>{"".join(answers)}</fieldset>'
+    )
 
 
 def _confidence_html(verification: Verification, *, moved: bool) -> str:

@@ -471,7 +471,9 @@ class TestFiles:
             data = json.loads(text)
             del data[field]
             path.write_text(json.dumps(data))
-            if field == "error_rates":  # They are for other readers only.
+            # The rates are for other readers only; the bounds came later, and without them the pairs' number
+            # alone bounds.
+            if field in ("error_rates", "elub"):
                 Calibration.load(path)
                 continue
             with pytest.raises(CalibrationError, match=r"no calibration|field required") as caught:
@@ -611,6 +613,44 @@ def test_importing_brings_neither_tensorflow_nor_gradio(run_python):
         "sys.exit(any(m in sys.modules for m in ('tensorflow', 'gradio')))"
     )
     assert run_python("-c", code).returncode == 0
+
+
+class TestHowNearToCertainty:
+    """What is stated of a pair ends where its number of pairs ends, and where they no longer vouch for it."""
+
+    @staticmethod
+    def of_classes_apart(pairs=300, **settings):
+        distances = np.r_[np.linspace(0.05, 0.2, pairs), np.linspace(0.9, 1.0, pairs)]
+        return Calibration.fit(distances, np.repeat([True, False], pairs), **settings)
+
+    def test_without_bounds_of_the_ratio_the_number_of_pairs_bounds(self):
+        calibration = dataclasses.replace(self.of_classes_apart(), elub=None)
+        largest = calibration.largest_confidence
+        bounds = calibration.probability_bounds
+        assert (bounds.low, bounds.high) == (1 - largest, largest)
+
+    def test_the_narrower_bound_holds_on_each_side(self):
+        calibration = dataclasses.replace(self.of_classes_apart(), elub=(-1.0, 9.0))
+        bounds = calibration.probability_bounds
+        assert (bounds.low, bounds.high) == pytest.approx((1 / 11, calibration.largest_confidence))
+
+    def test_few_that_mislead_bound_far_below_the_number_of_pairs(self):
+        """Of 300 strangers 5 lie among the genuine: no ratio above about 300 / 6 there."""
+        distances = np.r_[np.linspace(0.05, 0.2, 300), np.full(5, 0.1), np.linspace(0.9, 1.0, 295)]
+        calibration = Calibration.fit(distances, np.repeat([True, False], 300), method="logistic")
+        low, high = calibration.elub
+        assert 10**high <= 300 / 6
+        assert low < -1.5
+
+    def test_they_are_kept_in_its_file(self):
+        calibration = self.of_classes_apart()
+        assert Calibration.from_json(calibration.to_json()).elub == calibration.elub
+
+    @pytest.mark.parametrize("elub", [[0.5, 1.0], [-1.0, -0.5], [1.0], "none", [-1.0, 1e999], [-1.0, None]])
+    def test_bounds_that_are_none_are_refused(self, elub):
+        data = json.loads(self.of_classes_apart().to_json()) | {"elub": elub}
+        with pytest.raises(CalibrationError):
+            Calibration.from_json(json.dumps(data))
 
 
 class TestTheClosestOfSeveralPairs:

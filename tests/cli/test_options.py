@@ -253,8 +253,8 @@ class TestOwnThreshold:
         found = Verifier(colours, calibration, detector=Tiles(), threshold=threshold).verify(
             row(RED), row(colour)
         )
-        largest = calibration.largest_confidence
-        probability = np.clip(calibration.probability(found.distance), 1 - largest, largest)
+        bounds = calibration.probability_bounds
+        probability = np.clip(calibration.probability(found.distance), bounds.low, bounds.high)
         assert found.same_person is (found.distance < threshold)
         assert found.confidence == pytest.approx(probability if found.same_person else 1 - probability)
 

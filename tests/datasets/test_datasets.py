@@ -1669,7 +1669,9 @@ class TestOpenDataset:
     def test_bin(self, tmp_path):
         (tmp_path / "cfp_fp.bin").write_bytes(pickle.dumps(([b"a", b"b"], [True])))
         assert open_dataset(tmp_path / "cfp_fp.bin").aligned
-        assert "LFW only" in refusal(open_dataset, tmp_path / "cfp_fp.bin", pairs_file="pairs.txt")
+        assert "goes with a folder of images" in refusal(
+            open_dataset, tmp_path / "cfp_fp.bin", pairs_file="pairs.txt"
+        )
 
     def test_refuses(self, tmp_path):
         assert "was not found" in refusal(open_dataset, tmp_path / "nowhere")

@@ -32,6 +32,7 @@ from xfv_demo import EXPLAINERS, Verifier, XfvError
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.explanation import MapPair, View
+from xfv_demo.findings import Prior
 from xfv_demo.pipeline import stream_explanations
 from xfv_demo.types import AlignedFace, Face, Verification
 
@@ -99,6 +100,29 @@ def test_a_verdict_in_words(calibration):
     assert "; 1 in 25 real pairs fail (95 %: 1 in 7 to 91)." in words
     assert "proof" not in words
     assert "identified" not in words
+
+
+def test_situations_give_the_posterior_and_say_what_they_assume(calibration):
+    """All stand there beforehand, so that picking one asks for nothing."""
+    carried = verdict_of(0.43, log10_likelihood_ratio=2.0, log10_bounds=(-3.0, 3.0))
+    text = verdict_html.verdict_html(carried, calibration)
+    words = said(text)
+    assert "The findings support moderately that the photos show one person rather than two" in words
+    # 100 times 1, 99, 1/5 and 1/999,999.
+    for chance in ("99.0 %", "over 99.9 %", "95.2 %", "1 in 10,000"):
+        assert f"{chance} that the photos show one person. This assumes that" in words
+    assert "each of them as likely as any other: odds of 1 to 999,999 beforehand" in words
+    picked = [given for tag, given in Balanced(text).tags if tag == "input" and "checked" in given]
+    assert [one["value"] for one in picked] == ["1:1"]
+    assert [Prior.parse(str(prior)) for _, prior, _ in verdict_html.SITUATIONS] == [
+        prior for _, prior, _ in verdict_html.SITUATIONS
+    ]
+    assert "identified" not in words
+    assert "proof" not in words
+
+
+def test_without_a_ratio_there_are_no_situations(calibration):
+    assert "This assumes" not in verdict_html.verdict_html(verdict_of(0.43), calibration)
 
 
 def test_a_confidence_is_never_whole(calibration):

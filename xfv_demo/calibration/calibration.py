@@ -36,7 +36,8 @@ from xfv_demo.errors import CalibrationError, DatasetError, XfvError
 from xfv_demo.metrics.accuracy import THRESHOLD_BINS, best_threshold, threshold_grid
 from xfv_demo.metrics.decision import LARGEST_DISTANCE, is_same
 from xfv_demo.metrics.error_rates import ErrorRates, eer, largest_rate
-from xfv_demo.metrics.intervals import Booleans, Doubles, Integers
+from xfv_demo.metrics.intervals import Booleans, Doubles, Integers, Interval
+from xfv_demo.metrics.likelihood_ratio import elub_bounds
 from xfv_demo.metrics.pair_scores import PairScores
 from xfv_demo.runtime.files import write_whole
 
@@ -68,6 +69,8 @@ class Calibration:
         held_out_fold: The fold that the fit did not see, from 0; None if it saw all pairs.
         date: When the calibration was made.
         library_versions: Versions of the libraries that it was made with, by name.
+        elub: Between which log10 likelihood ratios the pairs vouch for what is stated, by
+            `metrics.likelihood_ratio.elub_bounds`; None in files from before 0.3.
 
     Example:
         >>> import numpy as np
@@ -95,6 +98,7 @@ class Calibration:
     held_out_fold: int | None
     date: datetime.date
     library_versions: Mapping[str, str]
+    elub: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuses what no fit can have made.
@@ -106,6 +110,8 @@ class Calibration:
             raise CalibrationError("the calibration's thresholds are not in [0, 2]")
         if not 0 <= self.eer <= 1:
             raise CalibrationError("the calibration's equal error rate is not in [0, 1]")
+        if self.elub and not -math.inf < self.elub[0] <= 0 <= self.elub[1] < math.inf:
+            raise CalibrationError("the calibration's bounds of the likelihood ratio do not lie about 0")
         for counts in (self.genuine_counts, self.impostor_counts):
             if counts.shape != (THRESHOLD_BINS,) or (counts < 0).any() or not counts.any():
                 raise CalibrationError(
@@ -179,10 +185,12 @@ class Calibration:
             )
         equal = eer(scores)
         grid = threshold_grid()
+        calibrator = CALIBRATORS[method].fit(
+            scores.distances, scores.genuine, distance_threshold=distance_threshold, bins=bins, k0=k0
+        )
+        vouched = elub_bounds(calibrator.probability(scores.distances), scores.genuine)
         return cls(
-            calibrator=CALIBRATORS[method].fit(
-                scores.distances, scores.genuine, distance_threshold=distance_threshold, bins=bins, k0=k0
-            ),
+            calibrator=calibrator,
             threshold=distance_threshold,
             eer=equal.rate,
             eer_threshold=equal.threshold,
@@ -202,6 +210,7 @@ class Calibration:
                 "scipy": importlib.metadata.version("scipy"),
                 **(library_versions or {}),
             },
+            elub=(vouched.low, vouched.high),
         )
 
     @classmethod
@@ -272,6 +281,17 @@ class Calibration:
         """
         risk = largest_rate(0, min(self.genuine_pairs, self.impostor_pairs), CONFIDENCE_LEVEL)
         return max(0.5, math.floor((1 - risk) * 1e6) / 1e6)
+
+    @property
+    def probability_bounds(self) -> Interval:
+        """How near to 0 and to 1 P(genuine | distance) is stated of a pair, within (0, 1).
+
+        What `largest_confidence` leaves open on either side, and no likelihood ratio beyond `elub`. So the
+        confidence, the likelihood ratio and what follows from it under a prior are of one probability.
+        """
+        largest = self.largest_confidence
+        low, high = (1 / (1 + 10**-bound) for bound in self.elub or (-math.inf, math.inf))
+        return Interval(low=max(low, 1 - largest), high=min(high, largest))
 
     @property
     def error_rates(self) -> ErrorRates:
@@ -368,15 +388,15 @@ class Calibration:
             pairs: Of how many pairs it is the closest, at least 1.
 
         Returns:
-            A number in [0, 1), held to `largest_confidence` before the division: x-Face's certainty would
-            otherwise outlast any number of pairs.
+            A number in [0, 1), held to the upper of `probability_bounds` before the division: x-Face's
+            certainty would otherwise outlast any number of pairs.
 
         Raises:
             CalibrationError: If the distance is not a number in [0, 2], or there is no pair.
         """
         if pairs < 1:
             raise CalibrationError(f"the closest of {pairs} pairs is none")
-        probability = min(self.probability(distance), self.largest_confidence)
+        probability = min(self.probability(distance), self.probability_bounds.high)
         return probability / (probability + pairs * (1 - probability))
 
     @overload
@@ -387,7 +407,7 @@ class Calibration:
         """How often the decision at a distance is right (methods.md, section 1, step 4).
 
         x-Face's may be exactly 1, by definition; the other calibrators stop at 1 - 1 / (n + 2), n pairs of
-        the smaller class. What is stated of a pair stops at `largest_confidence`.
+        the smaller class. What is stated of a pair stops at `probability_bounds`.
 
         Args:
             distances: A cosine distance, or (...) of them.
@@ -425,6 +445,7 @@ class Calibration:
             "threshold": self.threshold,
             "eer": self.eer,
             "eer_threshold": self.eer_threshold,
+            "elub": self.elub,
         }
         return to_text(values, self.histogram(THRESHOLD_BINS))
 

@@ -19,6 +19,7 @@ from xfv_demo.metrics.confidence import (
 )
 from xfv_demo.metrics.decision import is_same
 from xfv_demo.metrics.intervals import Booleans, Doubles, Integers
+from xfv_demo.metrics.likelihood_ratio import cllr, min_cllr
 from xfv_demo.metrics.pair_scores import PairScores
 
 
@@ -31,12 +32,15 @@ class FoldwiseDecisions:
         calibrations: One a fold.
         same_person: (N,) bool, the decisions.
         confidences: (N,) float64 in [0.5, 1], their confidences.
+        probabilities: (N,) float64, P(genuine) at equal priors as stated of a pair, within
+            `Calibration.probability_bounds`.
     """
 
     scores: PairScores
     calibrations: tuple[Calibration, ...]
     same_person: Booleans
     confidences: Doubles
+    probabilities: Doubles
 
     @property
     def fold_of(self) -> Integers:
@@ -64,6 +68,8 @@ class FoldwiseDecisions:
             adaptive_ece=adaptive_calibration_error(confidences, right, reliability_bins, weights=weights),
             mean_confidence=float(np.average(confidences, weights=weights)),
             accuracy=float(np.average(right, weights=weights)),
+            cllr=cllr(self.probabilities, self.scores.genuine),
+            min_cllr=min_cllr(self.probabilities, self.scores.genuine),
         )
 
 
@@ -79,6 +85,8 @@ class CalibratorComparison:
         adaptive_ece: The same with bins of equal mass.
         mean_confidence: Of the decisions.
         accuracy: Share of right decisions; the same for all methods, as they share their thresholds.
+        cllr: Cost of the likelihood ratios as stated, in bits; see `metrics.likelihood_ratio.cllr`.
+        min_cllr: What of it no calibration could save.
     """
 
     method: str
@@ -88,6 +96,8 @@ class CalibratorComparison:
     adaptive_ece: float
     mean_confidence: float
     accuracy: float
+    cllr: float
+    min_cllr: float
 
 
 def foldwise_decisions(
@@ -113,12 +123,15 @@ def foldwise_decisions(
     scores = cosine_scores(distances, genuine, folds)
     calibrations = Calibration.foldwise(scores, **settings)
     same_person = np.zeros(scores.distances.size, dtype=np.bool_)
-    confidences = np.zeros(scores.distances.size)
+    confidences, probabilities = np.zeros(scores.distances.size), np.zeros(scores.distances.size)
     for fold, calibration in enumerate(calibrations):
         held_out = scores.folds == fold
         same_person[held_out] = is_same(scores.distances[held_out], calibration.threshold)
         confidences[held_out] = calibration._confidence(scores.distances[held_out])
-    return FoldwiseDecisions(scores, tuple(calibrations), same_person, confidences)
+        bounds = calibration.probability_bounds
+        stated = calibration.probability(scores.distances[held_out])
+        probabilities[held_out] = np.clip(stated, bounds.low, bounds.high)
+    return FoldwiseDecisions(scores, tuple(calibrations), same_person, confidences, probabilities)
 
 
 def compare_calibrators(

@@ -51,6 +51,7 @@ class CalibrationFile(BaseModel):
     held_out_fold: int | None
     date: datetime.date
     library_versions: dict[str, str]
+    elub: tuple[float, float] | None = None  # Not in files from before 0.3.
 
 
 def to_text(fields: Mapping[str, Any], histogram: DistanceHistogram) -> str:

@@ -25,6 +25,7 @@ from xfv_demo.cli.options import (
     OutOption,
     PairsFileOption,
     SeedOption,
+    SeveralDataOption,
     app,
     check_method,
     listed,
@@ -43,6 +44,7 @@ from xfv_demo.runtime.files import (
 if TYPE_CHECKING:
     from xfv_demo.batch.align import FaceChoice, Progress
     from xfv_demo.evaluation.accuracy.measure import Measured
+    from xfv_demo.evaluation.accuracy.report import VerificationReport
     from xfv_demo.evaluation.explanations.methods import ComparedMethod
     from xfv_demo.evaluation.explanations.patch_lfw import PatchLfw
     from xfv_demo.models.savedmodel import SavedModelEmbedder
@@ -175,11 +177,12 @@ def evaluate_lfw(
 
 @evaluate_app.command("pairs")
 def evaluate_pairs(
-    data: OptionalDataOption = None,
+    data: SeveralDataOption = None,
     distances: DistancesOption = None,
     model: ModelOption = "auto",
     input_range: InputRangeOption = None,
     channels: ChannelsOption = None,
+    pairs_file: PairsFileOption = None,
     dataset: Annotated[
         str | None, typer.Option(help="What to call the data set; its own name unless given.")
     ] = None,
@@ -190,18 +193,26 @@ def evaluate_pairs(
     seed: SeedOption = 0,
     out: OutOption = Path("results"),
 ) -> None:
-    """The same on any labelled set: a CSV of pairs, an insightface .bin, a folder of people, or distances."""
+    """The same on any labelled set, or several: lists of pairs, .bin files, folders of people, distances."""
     from xfv_demo.datasets.opening import read_pairs
     from xfv_demo.evaluation.accuracy.measure import measure, measured_elsewhere
 
     check_method(method)
     check_folder(out)
+    sets: list[Path | None] = [*data] if data else [None]
+    if len(sets) > 1 and (pairs_file or dataset or distances):
+        raise XfvError("--pairs, --dataset and --distances are of one set; give --data once")
     if distances:
-        measured = measured_elsewhere(data, distances, dataset, model, aligned=aligned)
-    else:
-        pairs = read_pairs(data, None, dataset, count, seed, aligned=aligned)
-        measured = measure(pairs, model, face, input_range=input_range, channels=channels)
-    _evaluate(measured, method, seed, out)
+        _evaluate(measured_elsewhere(sets[0], distances, dataset, model, aligned=aligned), method, seed, out)
+        return
+    # All are read before any is measured: what is wrong with the last should not cost the wait for the first.
+    read = [read_pairs(one, pairs_file, dataset, count, seed, aligned=aligned) for one in sets]
+    reports = [
+        _evaluate(measure(pairs, model, face, input_range=input_range, channels=channels), method, seed, out)
+        for pairs in read
+    ]
+    if reports[1:]:
+        _compare_sets(reports, out)
 
 
 @evaluate_app.command("xcos")
@@ -298,7 +309,7 @@ def evaluate_patch_lfw(
     _evaluate_patch_lfw(made, embedder, contenders, similarity_threshold, slow_pairs, sanity_pairs, into, out)
 
 
-def _evaluate(measured: "Measured", method: str, seed: int, out: Path) -> None:
+def _evaluate(measured: "Measured", method: str, seed: int, out: Path) -> "VerificationReport":
     """Reports on measured pairs: a table on the terminal, JSON and figures in a folder."""
     import numpy as np
     from rich.console import Console
@@ -330,6 +341,25 @@ def _evaluate(measured: "Measured", method: str, seed: int, out: Path) -> None:
     typer.echo(f"Written to {out}: {prefix}.json, {', '.join(path.name for path in figures)}")
     if report.warning:
         typer.echo(report.warning)
+    return report
+
+
+def _compare_sets(reports: "Sequence[VerificationReport]", out: Path) -> None:
+    """Several sets in one table, as the papers show them: on the terminal, and as Markdown in a folder."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from xfv_demo.evaluation.accuracy.tables import SETS_COLUMNS, sets_markdown, sets_rows
+
+    table = Table(title=f"{reports[0].model} on {len(reports)} sets")
+    for column in SETS_COLUMNS:
+        table.add_column(column)
+    for row in sets_rows(reports):
+        table.add_row(*row)
+    Console().print(table)
+    path = out / f"{reports[0].model}-sets.md"
+    write_whole(path, sets_markdown(reports).encode())
+    typer.echo(f"Written to {path}")
 
 
 def _patch_lfw(

@@ -104,6 +104,15 @@ ThresholdOption = Annotated[
     ),
 ]
 
+PriorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SAME:DIFFERENT",
+        help="How likely one person was before the photos were compared, as odds, such as 1:1000; then the "
+        "posterior probability is given too.",
+    ),
+]
+
 AlignedPhotosOption = Annotated[
     bool,
     typer.Option(
@@ -152,6 +161,15 @@ OptionalDataOption = Annotated[
     ),
 ]
 
+SeveralDataOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        help="As for evaluate lfw, or a folder with the images and the list of SLLFW, CALFW, CPLFW, XQLFW or "
+        "MLFW, or of aligned faces with its NAME_ann.txt. Given several times, the sets come in one table.",
+    ),
+]
+
 DistancesOption = Annotated[
     Path | None,
     typer.Option(
@@ -162,7 +180,11 @@ DistancesOption = Annotated[
 
 PairsFileOption = Annotated[
     Path | None,
-    typer.Option("--pairs", help="LFW's list of pairs; pairs.txt beside the images unless given."),
+    typer.Option(
+        "--pairs",
+        help="The list of pairs: LFW's, XQLFW's, SLLFW's, CALFW's, CPLFW's, MLFW's or a NAME_ann.txt; one in "
+        "the folder of the images unless given.",
+    ),
 ]
 
 MethodOption = Annotated[

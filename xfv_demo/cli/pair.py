@@ -3,6 +3,7 @@
 import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from xfv_demo.cli.options import (
     InputRangeOption,
     ModelOption,
     PrecisionOption,
+    PriorOption,
     ProbeArgument,
     ReferenceArgument,
     ThresholdOption,
@@ -27,6 +29,7 @@ from xfv_demo.cli.options import (
 )
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.findings import Prior, chance_in_words
 from xfv_demo.runtime.console import progress_bar
 from xfv_demo.runtime.files import check_folder, json_text, write_all
 
@@ -59,9 +62,11 @@ def verify(
     face_a: FaceAOption = None,
     face_b: FaceBOption = None,
     threshold: ThresholdOption = None,
+    prior: PriorOption = None,
     aligned: AlignedPhotosOption = False,
 ) -> None:
     """Says whether two photos show the same person."""
+    odds = None if prior is None else Prior.parse(prior)
     if faces and aligned:
         raise XfvError("--faces lists the faces found, but with --aligned none is looked for; leave one out")
     verifier, probes, references = _found(
@@ -79,14 +84,15 @@ def verify(
     from xfv_demo.pipeline import stream_pair
 
     (step,) = stream_pair(verifier, probes, references)
+    verification = replace(step.verification, prior=odds)
     if as_json:
-        typer.echo(json_text(step.verification.to_dict(), indent=2))
+        typer.echo(json_text(verification.to_dict(), indent=2))
         return
-    typer.echo(_in_words(step.verification))
+    typer.echo(_in_words(verification))
     if faces:
         from rich.console import Console
 
-        Console().print(_faces_table(step.verification))
+        Console().print(_faces_table(verification))
 
 
 @app.command()
@@ -115,6 +121,7 @@ def explain(
     face_a: FaceAOption = None,
     face_b: FaceBOption = None,
     threshold: ThresholdOption = None,
+    prior: PriorOption = None,
     aligned: AlignedPhotosOption = False,
     precision: PrecisionOption = "float32",
     palette: Annotated[
@@ -131,6 +138,7 @@ def explain(
     from xfv_demo.plots.colours import PALETTES
     from xfv_demo.runtime.provenance import provenance
 
+    odds = None if prior is None else Prior.parse(prior)
     chosen = DEFAULT_METHODS if methods is None else check_methods(listed(methods))
     if palette not in PALETTES:
         raise XfvError(f'there is no palette "{palette}"; take one of {", ".join(PALETTES)}')
@@ -153,10 +161,11 @@ def explain(
         for step in stream_pair(verifier, probes, references, chosen, keep_going=methods is None):
             show(round(100 * step.progress), 100)
     command = shlex.join(["python", "-m", "xfv_demo", *sys.argv[1:]])
-    explanation = PairExplanation(step.verification, step.results, provenance(verifier.embedder, command))
+    verification = replace(step.verification, prior=odds)
+    explanation = PairExplanation(verification, step.results, provenance(verifier.embedder, command))
     files = explanation.files(palette=palette)
     write_all(out, files)
-    typer.echo(_in_words(step.verification))
+    typer.echo(_in_words(verification))
     for result in explanation.results:
         typer.echo(f"  {result.method:<11} {result.summary} ({result.seconds:.1f} s)")
     for name, problem in step.problems.items():
@@ -216,6 +225,7 @@ def _in_words(verification: "Verification") -> str:
     lines = [
         decision,
         f"  confidence  {_confidence_in_words(verification)}",
+        *_evidence_in_words(verification),
         f"  distance    {verification.distance:.3f}, {comparison} the threshold {verification.threshold:.3f}",
         f"  model       {verification.model}",
         f"  photos      {_face_in_words(verification.probe)} and {_face_in_words(verification.reference)}",
@@ -252,6 +262,17 @@ def _confidence_in_words(verification: "Verification") -> str:
         return "none, for the model is not calibrated"
     by = f"{verification.calibration}, method {verification.confidence_method}"
     return f"{verification.shown_confidence} if as many pairs show one person as two (calibrated on {by})"
+
+
+def _evidence_in_words(verification: "Verification") -> list[str]:
+    """What the photos say, and what follows from it under the prior that was given."""
+    lines = [f"  evidence    {verification.findings}"] if verification.findings else []
+    if verification.prior:
+        chance = "none, as there is no confidence"
+        if verification.posterior is not None:
+            chance = f"{chance_in_words(verification.posterior)} that the photos show one person"
+        lines.append(f"  posterior   {chance} (prior odds {verification.prior})")
+    return lines
 
 
 def _face_in_words(face: "AlignedFace") -> str:

@@ -10,6 +10,7 @@ from xfv_demo.datasets.csv_pairs import read_pairs_csv
 from xfv_demo.datasets.insightface_bin import read_insightface_bin
 from xfv_demo.datasets.labelled_images import LabelledImages
 from xfv_demo.datasets.lfw import looks_like_lfw, read_lfw
+from xfv_demo.datasets.pair_lists import find_list, names_photos, read_pair_list
 from xfv_demo.datasets.pairs import LabelledDistances, PairSet, as_aligned_set
 from xfv_demo.datasets.people import read_people_folder
 from xfv_demo.datasets.sources import PathName, is_archive, is_file, is_folder, quoted
@@ -89,11 +90,13 @@ def open_dataset(path: PathName, *, pairs_file: PathName | None = None, name: st
 
     A file is told by its ending: .bin is insightface's, .csv a list of pairs, .tgz, .tar.gz or .tar is LFW. A
     folder is LFW if it holds pairs.txt or an archive called lfw*, if it is called lfw* and has pairs.txt
-    beside it, or if `pairs_file` is given. Any other folder is one of people.
+    beside it, or if `pairs_file` is given. A list that names photos by their files is read by `pair_lists`,
+    whether it is given or lies in the folder, called pairs_CALFW.txt, NAME_ann.txt and so on. Any other
+    folder is one of people.
 
     Args:
         path: The file or folder.
-        pairs_file: LFW's list of pairs, if another than pairs.txt.
+        pairs_file: The list of pairs, if another than pairs.txt.
         name: What to call the set in results; by default what its reader calls it.
 
     Returns:
@@ -109,15 +112,20 @@ def open_dataset(path: PathName, *, pairs_file: PathName | None = None, name: st
 def _open(path: Path, pairs_file: PathName | None) -> Dataset:
     suffix = path.suffix.lower()
     if is_folder(path):
-        if pairs_file is not None or looks_like_lfw(path):
-            return read_lfw(path, pairs_file)
+        found = find_list(path) if pairs_file is None else pairs_file
+        if found is not None and names_photos(found):
+            return read_pair_list(path, found)
+        if found is not None or looks_like_lfw(path):
+            return read_lfw(path, found)
         return read_people_folder(path)
     if not is_file(path):
         raise DatasetError(f"{quoted(path)} was not found; check the path of the data set.")
     if is_archive(path.name):
+        if pairs_file is not None and names_photos(pairs_file):
+            return read_pair_list(path, pairs_file)
         return read_lfw(path, pairs_file)
     if pairs_file is not None:
-        raise DatasetError(f"{quoted(path)} has its own pairs; a list of pairs can be given with LFW only.")
+        raise DatasetError(f"{quoted(path)} has its own pairs; a list of pairs goes with a folder of images.")
     if suffix == ".csv":
         return read_pairs_csv(path)
     if suffix == ".bin":

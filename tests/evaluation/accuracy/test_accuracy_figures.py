@@ -20,10 +20,12 @@ from xfv_demo.evaluation.accuracy.evaluate import evaluate
 from xfv_demo.evaluation.accuracy.figure_style import CALIBRATOR_STYLES
 from xfv_demo.evaluation.accuracy.figures import save_figures
 from xfv_demo.evaluation.accuracy.reliability_figure import reliability_figure
+from xfv_demo.evaluation.accuracy.tables import sets_markdown
+from xfv_demo.evaluation.accuracy.tippett_figure import tippett_figure
 from xfv_demo.metrics.error_rates import error_rates
 from xfv_demo.plots.style import GENUINE, IMPOSTOR
 
-DRAWERS = (det_figure, distances_figure, reliability_figure, comparison_figure)
+DRAWERS = (det_figure, distances_figure, reliability_figure, comparison_figure, tippett_figure)
 
 
 def report_of(distances, genuine, folds=10, **settings):
@@ -369,6 +371,47 @@ class TestComparison:
 
 
 @pytest.mark.slow
+class TestTippett:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_curves_are_shares_of_the_pairs_and_pass_what_misleads(self, reports, kind, drawn):
+        report, figure = reports[kind], drawn(tippett_figure, kind)
+        probabilities = report.evidence.decisions.probabilities
+        genuine = report.evidence.scores.genuine
+        ratios = np.log10(probabilities / (1 - probabilities))
+        for name, rows in (("genuine", genuine), ("impostor", ~genuine)):
+            (line,) = found(figure, name)
+            x, y = line.get_data()
+            assert (y[0], y[-1]) == (1, 0)
+            for limit in (-1.003, 0.507):
+                above = (ratios[rows] > limit).mean()
+                assert y[np.searchsorted(x, limit, side="right") - 1] == pytest.approx(above)
+        wrong = report.likelihood_ratio
+        assert wrong.misleading_genuine == (ratios[genuine] < 0).mean()
+        assert wrong.misleading_impostor == (ratios[~genuine] > 0).mean()
+
+    def test_no_ratio_beyond_what_the_pairs_carry(self, reports):
+        for report in reports.values():
+            decisions = report.evidence.decisions
+            for fold, calibration in enumerate(decisions.calibrations):
+                bounds = calibration.probability_bounds
+                stated = decisions.probabilities[decisions.fold_of == fold]
+                assert bounds.low <= stated.min() <= stated.max() <= bounds.high
+
+    def test_cost_is_the_log_loss_in_bits_where_nothing_is_cut_off(self, reports):
+        """Decisions' confidences are 1 - P or P, but for the floor of one half and what the pairs carry."""
+        for row in reports["lfw"].comparison:
+            if row.method != "xface":
+                assert row.cllr == pytest.approx(row.log_loss / np.log(2), rel=0.1)
+            assert row.min_cllr <= row.cllr
+
+
+def test_several_sets_stand_in_one_table(reports):
+    lines = sets_markdown([reports["lfw"], reports["tiny"]]).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2].startswith(f"| lfw | 6,000 | {reports['lfw'].accuracy.mean:.2%} |")
+    assert lines[3].startswith(f"| mine | 80 | {reports['tiny'].accuracy.mean:.2%} |")
+
+
 class TestSaving:
     @pytest.mark.parametrize("kind", ["lfw", "tiny", "tiny and apart"])
     def test_files_open(self, reports, kind, tmp_path):
@@ -378,6 +421,7 @@ class TestSaving:
             "m-lfw-distances.png",
             "m-lfw-reliability.png",
             "m-lfw-calibrators.png",
+            "m-lfw-tippett.png",
         ]
         assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
             path.name for path in written

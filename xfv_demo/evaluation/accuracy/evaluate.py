@@ -20,6 +20,7 @@ from xfv_demo.evaluation.accuracy.report import (
     Confidence,
     Evidence,
     FnmrAtTarget,
+    LikelihoodRatios,
     ReliabilityBin,
     Separation,
     VerificationReport,
@@ -29,6 +30,7 @@ from xfv_demo.metrics.accuracy import FoldAccuracy, fold_accuracy
 from xfv_demo.metrics.confidence import ReliabilityCurve, equal_class_weights, reliability_curve
 from xfv_demo.metrics.error_rates import BootstrapIntervals, auc, bootstrap_intervals, eer, fnmr_at_fmr
 from xfv_demo.metrics.intervals import Booleans, Doubles, Interval
+from xfv_demo.metrics.likelihood_ratio import log10_likelihood_ratios
 from xfv_demo.metrics.pair_scores import PairScores
 
 _RELIABILITY_BINS = 10
@@ -135,6 +137,7 @@ def evaluate(
         fnmr_at_fmr=tuple(_fnmr_at_target(scores, target, intervals) for target in fmr_targets),
         operating_point=chosen.error_rates_at(chosen.threshold),
         confidence=_confidence(comparison[method], decisions),
+        likelihood_ratio=_likelihood_ratios(chosen, decisions),
         comparison=tuple(comparison.values()),
         not_compared=not_compared,
         bootstrap_level=intervals.level,
@@ -247,6 +250,16 @@ def _confidence(summary: CalibratorComparison, decisions: FoldwiseDecisions) -> 
         summary=summary,
         reliability=_reliability_bins(curve),
         equal_mass_reliability=equal_mass_bins(decisions.confidences, decisions.right, weights),
+    )
+
+
+def _likelihood_ratios(calibration: Calibration, decisions: FoldwiseDecisions) -> LikelihoodRatios:
+    bounds, genuine = calibration.probability_bounds, decisions.scores.genuine
+    low, high = log10_likelihood_ratios([bounds.low, bounds.high]).tolist()
+    return LikelihoodRatios(
+        bounds=Interval(low=low, high=high),
+        misleading_genuine=float(np.mean(decisions.probabilities[genuine] < 0.5)),
+        misleading_impostor=float(np.mean(decisions.probabilities[~genuine] > 0.5)),
     )
 
 

@@ -15,6 +15,7 @@ from xfv_demo.evaluation.accuracy.det_figure import det_figure
 from xfv_demo.evaluation.accuracy.distances_figure import distances_figure
 from xfv_demo.evaluation.accuracy.reliability_figure import reliability_figure
 from xfv_demo.evaluation.accuracy.report import VerificationReport
+from xfv_demo.evaluation.accuracy.tippett_figure import tippett_figure
 from xfv_demo.plots.style import write_figures
 
 
@@ -27,7 +28,8 @@ def save_figures(report: VerificationReport, folder: str | os.PathLike[str], pre
         prefix: What the files' names start with.
 
     Returns:
-        The files: prefix-det.png, prefix-distances.png, prefix-reliability.png, prefix-calibrators.png.
+        The files: prefix-det.png, prefix-distances.png, prefix-reliability.png, prefix-calibrators.png,
+        prefix-tippett.png.
 
     Raises:
         XfvError: If the prefix cannot start a file's name, or a file cannot be written.
@@ -41,5 +43,6 @@ def save_figures(report: VerificationReport, folder: str | os.PathLike[str], pre
         "distances": distances_figure(report),
         "reliability": reliability_figure(report),
         "calibrators": comparison_figure(report),
+        "tippett": tippett_figure(report),
     }
     return write_figures(figures, folder, prefix)

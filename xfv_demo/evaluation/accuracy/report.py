@@ -133,6 +133,21 @@ class Confidence:
     equal_mass_reliability: tuple[ReliabilityBin, ...]
 
 
+@dataclass(frozen=True)
+class LikelihoodRatios:
+    """How far the likelihood ratios of the chosen method reach, and how often they mislead.
+
+    Attributes:
+        bounds: What the pairs carry, as log10; `Calibration.probability_bounds` of all pairs.
+        misleading_genuine: Share of genuine pairs whose ratio, by a fit that did not see them, is below 1.
+        misleading_impostor: Share of impostor pairs whose ratio is above 1.
+    """
+
+    bounds: Interval
+    misleading_genuine: float
+    misleading_impostor: float
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """What the report's numbers were counted from, and its figures are drawn from; not saved with it.
@@ -172,6 +187,7 @@ class VerificationReport:
         operating_point: FMR and FNMR at the threshold of the calibration on all pairs. As that threshold
             was chosen on them, these flatter a little.
         confidence: Of the chosen calibration method.
+        likelihood_ratio: Of the chosen calibration method, too; its cost is in `confidence.summary`.
         comparison: All calibration methods that could be fitted, in the order of `CALIBRATORS`.
         not_compared: Those that could not, with the reason.
         bootstrap_level: Confidence level of the bootstrap intervals.
@@ -196,6 +212,7 @@ class VerificationReport:
     fnmr_at_fmr: tuple[FnmrAtTarget, ...]
     operating_point: OperatingPoint
     confidence: Confidence
+    likelihood_ratio: LikelihoodRatios
     comparison: tuple[CalibratorComparison, ...]
     not_compared: Mapping[str, str]
     bootstrap_level: float
@@ -264,6 +281,7 @@ class VerificationReport:
                 "reliability": [asdict(one) for one in self.confidence.reliability],
                 "equal_mass_reliability": [asdict(one) for one in self.confidence.equal_mass_reliability],
             },
+            "likelihood_ratio": asdict(self.likelihood_ratio),
             "comparison": [asdict(row) for row in self.comparison],
             "not_compared": dict(self.not_compared),
         }
