@@ -10,19 +10,27 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xfv_demo._version import __version__
+from xfv_demo.calibration.calibrators import DEFAULT_METHOD, SIZED_METHOD
 from xfv_demo.datasets.opening import balanced, in_folds
 from xfv_demo.errors import XfvError
 from xfv_demo.runtime.console import progress_bar
 
 if TYPE_CHECKING:
     from xfv_demo.batch.align import DetectionFailure, FaceChoice
+    from xfv_demo.calibration.calibration import Calibration
+    from xfv_demo.calibration.face_sizes import SizedPairs
     from xfv_demo.datasets.pairs import PairCounts, PairSet
+    from xfv_demo.metrics.intervals import Doubles
     from xfv_demo.metrics.pair_scores import PairScores
+    from xfv_demo.models.compiled import CompiledEmbedder
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A data set's pairs, measured by a model, here or elsewhere."""
+    """A data set's pairs, measured by a model, here or elsewhere.
+
+    `sizes` are those of `PairDistances`, `copies` as from `measure_copies`; None where they are not known.
+    """
 
     name: str
     model: str
@@ -33,14 +41,50 @@ class Measured:
     left_out: "PairCounts"
     failures: "tuple[DetectionFailure, ...]"
     seconds: float | None
+    sizes: "Doubles | None" = None
+    copies: "SizedPairs | None" = None
+
+    def calibration(self, method: str | None = None) -> "Calibration":
+        """The model's calibration on these pairs.
+
+        Args:
+            method: A key of `CALIBRATORS`, or "beta-size"; where None that one if copies were measured, else
+                "beta".
+        """
+        from xfv_demo.calibration.calibration import Calibration
+        from xfv_demo.evaluation.accuracy.small_copies import SIZE_RANGE
+
+        counted = self.copies if method in (None, SIZED_METHOD) else None
+        if method == SIZED_METHOD and counted is None:
+            raise XfvError(
+                f"the method {SIZED_METHOD} needs photos, to shrink them; take another for aligned crops and "
+                "distances"
+            )
+        return Calibration.fit(
+            self.scores,
+            method=DEFAULT_METHOD if method in (None, SIZED_METHOD) else method,
+            copies=counted,
+            size_range=SIZE_RANGE,
+            model=self.model,
+            model_sha256=self.model_sha256,
+            dataset=self.name,
+            library_versions=self.versions,
+        )
 
 
 def measure(
-    pairs: "PairSet", model: str, face: "FaceChoice", *, foldwise: bool = True, **loading: Any
+    pairs: "PairSet",
+    model: "str | CompiledEmbedder",
+    face: "FaceChoice",
+    *,
+    foldwise: bool = True,
+    copies: bool = False,
+    **loading: Any,
 ) -> Measured:
     """Embeds a set's images and measures its pairs, leaving out those that lack a face.
 
-    `loading` is as for `load_embedder`.
+    With `copies`, pairs of small faces are measured too, unless the images are aligned crops: of those nobody
+    knows how large the faces were. `loading` is as for `load_embedder`, where the model is none yet.
     """
     import numpy as np
 
@@ -56,12 +100,21 @@ def measure(
     start = time.monotonic()
     pairs = in_folds(balanced(pairs))
     pairs.require(MINIMUM_PAIRS, outside_folds=foldwise)
-    embedder = load_embedder(model, progress=True, **loading)
+    embedder = load_embedder(model, progress=True, **loading) if isinstance(model, str) else model
     with (
         closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
         progress_bar(f"Embedding {pairs.name}") as progress,
     ):
         measured = measure_pairs(pairs, embedder, store, face=face, progress=progress)
+    small = None
+    if copies and not pairs.aligned:
+        from xfv_demo.evaluation.accuracy.small_copies import measure_copies
+
+        with (
+            closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
+            progress_bar(f"Smaller copies of {pairs.name}") as progress,
+        ):
+            small = measure_copies(pairs, measured.sizes, embedder, store, face=face, progress=progress)
     usable = np.isfinite(measured.distances)
     lost = PairCounts.of(pairs.genuine[~usable])
     _say_failures(measured.failures, lost)
@@ -74,6 +127,8 @@ def measure(
         face=None if pairs.aligned else face,
         left_out=lost,
         failures=measured.failures,
+        sizes=measured.sizes[usable],
+        copies=small,
         seconds=time.monotonic() - start,
     )
 
