@@ -518,6 +518,10 @@ class Calibration:
                 program, or contradicts itself.
         """
         data = parse(text)
+        if (data.method == SIZED_METHOD) != (data.sizes is not None):
+            raise CalibrationError(
+                f"this calibration contradicts itself: sizes belong to the method {SIZED_METHOD}"
+            )
         calibration = cls(
             calibrator=CALIBRATORS[BetaCalibrator.name if data.sizes else data.method].from_parameters(
                 data.parameters

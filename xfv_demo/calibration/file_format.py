@@ -3,9 +3,9 @@
 import datetime
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xfv_demo.calibration.calibrators import CALIBRATORS, SIZED_METHOD, first_fault
 from xfv_demo.calibration.evidence import DistanceHistogram
@@ -54,12 +54,6 @@ class CalibrationFile(BaseModel):
     held_out_fold: int | None
     date: datetime.date
     library_versions: dict[str, str]
-
-    @model_validator(mode="after")
-    def _sizes_are_there(self) -> Self:
-        if (self.method == SIZED_METHOD) != (self.sizes is not None):
-            raise ValueError(f"sizes belong to the method {SIZED_METHOD}")
-        return self
 
 
 def to_text(fields: Mapping[str, Any], histogram: DistanceHistogram) -> str:
