@@ -43,9 +43,9 @@ class TestByHand:
             ((6, 6), 1.0),
             ((3, 6), 1.0),
             ((36, 40), 0.0),
-            # The square root of 36 x 6 is half of the way, of which the square is a quarter.
-            ((6 * 6**0.5, 36), 0.5),
-            ((6, 6 * 6**0.5), 0.75 * 2 + 0.25),
+            # The square root of 36 x 6 is half of the way, of which the cube is an eighth.
+            ((6 * 6**0.5, 36), 0.25),
+            ((6, 6 * 6**0.5), 0.875 * 2 + 0.125),
         ],
     )
     def test_log_odds_move(self, plain, by_hand, sizes, moved):

@@ -282,7 +282,7 @@ def _by_size(which: str, several: Sequence[_Decided]) -> list[SizeRow]:
 
 
 def markdown(report: SizeReport) -> str:
-    """The rows, as README has them."""
+    """The rows, as README has them; of numbers as the file keeps them."""
     lines = [
         f"| photos of {report.dataset} | pairs | accuracy | ECE | log loss | with sizes: accuracy | ECE | "
         "log loss |",
@@ -291,7 +291,8 @@ def markdown(report: SizeReport) -> str:
     for row in report.rows:
         which = "" if row.worse == "none" else f", {row.worse}"
         numbers = " | ".join(
-            f"{100 * one.accuracy:.2f} % | {100 * one.ece:.2f} % | {one.log_loss:.4f}"
+            f"{100 * rounded(one.accuracy):.2f} % | {100 * rounded(one.ece):.2f} % | "
+            f"{rounded(one.log_loss):.4f}"
             for one in (row.before, row.after)
         )
         lines.append(f"| {row.title}{which} | {row.pairs:,} | {numbers} |")
