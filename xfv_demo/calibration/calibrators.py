@@ -7,7 +7,7 @@ made of such a map, threshold and confidence, stands in `calibration`.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -29,6 +29,8 @@ DEFAULT_K0 = -20.0
 _SMALLEST_SHARE = 1e-6
 # Of the mean log loss, by standardised feature, where a fit counts as converged.
 _LARGEST_SLOPE = 1e-5
+# Where the search ends short of that, it is begun anew from there: it may have misjudged the curvature.
+_STARTS = 5
 
 
 @dataclass(frozen=True)
@@ -395,13 +397,13 @@ def _fit_log_odds(features: Doubles, genuine: Booleans) -> tuple[Doubles, float]
     """
     centre = features.mean(axis=0)
     centred = np.column_stack([features - centre, np.ones(genuine.size)])
-    bounded = (True,) * features.shape[1] + (False,)
-    found = fit_log_odds(centred, genuine, np.zeros(genuine.size), bounded=bounded)
+    lowest = np.append(np.zeros(features.shape[1]), -np.inf)
+    found = fit_log_odds(centred, genuine, np.zeros(genuine.size), lowest=lowest)
     return found[:-1], float(found[-1] - centre @ found[:-1])
 
 
 def fit_log_odds(
-    features: Doubles, genuine: Booleans, offset: Doubles, *, bounded: Sequence[bool]
+    features: Doubles, genuine: Booleans, offset: Doubles, *, lowest: Doubles, ridge: float = 0.0
 ) -> Doubles:
     """Maximum likelihood of log odds = offset + features . weights, both classes weighing alike.
 
@@ -411,7 +413,8 @@ def fit_log_odds(
         features: (N, P).
         genuine: (N,) bool.
         offset: (N,), what is not to be fitted.
-        bounded: (P,) bool, of which weights none may be negative.
+        lowest: (P,), what each weight may be at least, not above 0; minus infinity where it may be anything.
+        ridge: What the squares of the weights cost, of features of unit mean square: half of this.
 
     Returns:
         (P,) weights.
@@ -432,22 +435,25 @@ def fit_log_odds(
     def loss(coefficients: Doubles) -> tuple[float, Doubles]:
         log_odds = offset + standard @ coefficients
         value = mass @ (np.logaddexp(0, log_odds) - targets * log_odds)
-        return float(value), standard.T @ (mass * (_expit(log_odds) - targets))
+        slope = standard.T @ (mass * (_expit(log_odds) - targets))
+        return float(value + ridge * (coefficients @ coefficients) / 2), slope + ridge * coefficients
 
-    found = minimize(
-        loss,
-        np.zeros(standard.shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0 if one else None, None) for one in bounded],
-        options={"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-9},
+    bounds, at = lowest * scale, np.zeros(standard.shape[1])
+    for _ in range(_STARTS):
+        at = minimize(
+            loss,
+            at,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(bound, None) for bound in bounds],
+            options={"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-9},
+        ).x
+        # The line search may stop short of gtol, where rounding ends. What counts is that no slope is left,
+        # but for a weight that its bound keeps from being smaller.
+        slope = loss(at)[1]
+        slope = np.where(at <= bounds, np.minimum(slope, 0), slope)
+        if np.abs(slope).max() <= _LARGEST_SLOPE:
+            return np.asarray(at / scale)
+    raise CalibrationError(
+        f"the log odds of these {genuine.size} pairs do not converge; take more or the method isotonic"
     )
-    # The line search may stop short of gtol, where rounding ends. What counts is that no slope is left, but
-    # for a weight that 0 keeps from being negative.
-    slope = loss(found.x)[1]
-    slope = np.where(np.array(bounded) & (found.x <= 0), np.minimum(slope, 0), slope)
-    if not np.isfinite(found.x).all() or np.abs(slope).max() > _LARGEST_SLOPE:
-        raise CalibrationError(
-            f"the log odds of these {genuine.size} pairs do not converge; take more or the method isotonic"
-        )
-    return np.asarray(found.x / scale)

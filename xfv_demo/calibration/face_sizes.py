@@ -20,6 +20,8 @@ from xfv_demo.metrics.pair_scores import PairScores
 # Halvings of [0, 2] in search of a threshold: beyond what double precision tells apart.
 _HALVINGS = 60
 _ROUNDING = 1e-9
+# Keeps changes finite that the pairs do not tell of; at ten times as much, LFW's log losses are the same.
+_RIDGE = 1e-5
 # Of the change from full size to the smallest; see `SizeCorrection`.
 _STEEPNESS = 3
 
@@ -98,13 +100,16 @@ class SizeCorrection:
         own = np.array([calibrator.a, calibrator.b, calibrator.c])
         terms = calibrator.terms(pairs.scores.distances)
         shares = _shares(pairs.sizes, largest, smallest)
-        # The coefficients at the two corners, as a and b must not be negative there.
         features = shares[:, :, np.newaxis] * terms[:, np.newaxis]
-        offset = (1 - shares.sum(axis=1)) * (terms @ own)
         found = fit_log_odds(
-            features.reshape(len(terms), -1), pairs.scores.genuine, offset, bounded=(True, True, False) * 2
+            features.reshape(len(terms), -1),
+            pairs.scores.genuine,
+            terms @ own,
+            # Neither a nor b may be negative at a corner.
+            lowest=np.tile([-calibrator.a, -calibrator.b, -np.inf], 2),
+            ridge=_RIDGE,
         )
-        one, both = found.reshape(2, 3) - own
+        one, both = found.reshape(2, 3)
         return cls(largest, smallest, tuple(one.tolist()), tuple(both.tolist()))
 
     def check_falling(self, calibrator: BetaCalibrator) -> None:
