@@ -219,17 +219,6 @@ def explanations():
     return TypeAdapter(BenchmarkReport).validate_python(read)
 
 
-def test_the_confidence_by_size_is_as_the_command_wrote_it():
-    from pydantic import TypeAdapter
-
-    from xfv_demo.evaluation.accuracy.by_size import FORMAT, SizeReport, markdown
-
-    read = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-sizes.json").read_text())
-    assert (read.pop("format"), read.pop("version")) == FORMAT
-    section = README.read_text().partition("<!-- sizes -->")[2].partition("<!-- /sizes -->")[0]
-    assert section.strip() == markdown(TypeAdapter(SizeReport).validate_python(read))
-
-
 def test_the_benchmark_is_as_the_command_wrote_it(explanations):
     from xfv_demo.evaluation.explanations.tables import markdown
 

@@ -48,7 +48,7 @@ def load_calibration(model: str, dataset: str = "lfw", method: str | None = None
         >>> from xfv_demo import load_calibration
         >>> calibration = load_calibration("mobilefacenet")
         >>> calibration.dataset, calibration.method, round(calibration.threshold, 3)
-        ('lfw', 'beta', 0.607)
+        ('lfw', 'beta-size', 0.607)
     """
     from xfv_demo.runtime.paths import assets_folder
 
