@@ -20,6 +20,7 @@ import typer
 
 from demo import shared_html
 from demo.benchmark.reports import RESULTS, read_reports
+from demo.benchmark.sizes_html import sizes_html
 from demo.benchmark.tab_html import benchmark_html
 from demo.compare.faces_html import EXAMPLES
 from demo.compare.handlers import Handlers
@@ -90,7 +91,7 @@ def build_app(
             with gr.Tab("Compare"):
                 places, controls = compare_tab(service, session)
             with gr.Tab("Benchmark"):
-                gr.HTML(benchmark_html(read_reports(RESULTS)))
+                gr.HTML(benchmark_html(read_reports(RESULTS)) + sizes_html(RESULTS))
         gr.HTML(shared_html.FOOT, elem_classes="foot")
         timer = gr.Timer(1.0)
         press = gr.Number(0, precision=0, visible=False)

@@ -175,7 +175,9 @@ class VerificationService:
                 with suppress(CalibrationError):
                     calibration = Calibration.load(file)
                     if embedder and calibration.model == embedder.name and calibration.dataset:
-                        found[calibration.dataset, calibration.method] = None
+                        # Of one that counts sizes in, the plain one is at hand too.
+                        for method in (calibration.method, calibration.plain.method):
+                            found[calibration.dataset, method] = None
         return list(found)
 
     def calibration_seconds(self, choice: ModelConfig) -> float:

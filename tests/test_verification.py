@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.calibration.test_calibrators import lfw_like
 from xfv_demo import MtcnnDetector, SavedModelEmbedder, Verifier, align
 from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.calibration.calibrators import CALIBRATORS
+from xfv_demo.calibration.face_sizes import SizeCorrection
 from xfv_demo.errors import FaceNotFoundError, ImageError, ModelError
-from xfv_demo.faces.alignment import ARCFACE_TEMPLATE
+from xfv_demo.faces.alignment import ALIGNED_EYE_DISTANCE, ARCFACE_TEMPLATE
 from xfv_demo.findings import Prior
 from xfv_demo.metrics.intervals import Interval
 from xfv_demo.models.incremental import Box
@@ -157,8 +159,12 @@ def test_the_threshold_itself_is_not_the_same_person():
         model_sha256 = None
         method = "paper"
         probability_bounds = Interval(0.001, 0.999)
+        sizes = None
 
-        def probability_of_closest(self, distance, pairs):
+        def threshold_at(self, sizes):
+            return self.threshold
+
+        def probability_of_closest(self, distance, pairs, sizes):
             return 0.5
 
     verifier = Verifier(MeanColour(), AtTheThreshold(), detector=TemplateFaces(1))
@@ -277,8 +283,12 @@ class AtOneTenth:
     model_sha256 = None
     method = "paper"
     probability_bounds = Interval(0.001, 0.999)
+    sizes = None
 
-    def probability_of_closest(self, distance, pairs):
+    def threshold_at(self, sizes):
+        return self.threshold
+
+    def probability_of_closest(self, distance, pairs, sizes):
         return 0.999 if distance < self.threshold else 0.001
 
 
@@ -287,6 +297,79 @@ def textured(tint, blur=1.0):
     noise = cv2.GaussianBlur(np.random.default_rng(0).standard_normal((112, 112)), (0, 0), blur)
     noise = 40 * noise / noise.std()
     return np.clip(np.array(tint) + noise[..., None], 0, 255).astype(np.uint8)
+
+
+class SmallFaces:
+    """Finds a face whose eyes are so many pixels apart, on a face of the template shrunk to that."""
+
+    def __init__(self, *apart):
+        self.apart = list(apart)
+
+    def detect(self, photo):
+        share = self.apart.pop(0) / ALIGNED_EYE_DISTANCE
+        landmarks = (ARCFACE_TEMPLATE * share).astype(np.float32)
+        return [Face(np.array([0, 0, 100, 100], np.float32) * np.float32(share), landmarks, 0.99)]
+
+
+def shrunken(tint, apart):
+    side = round(112 * apart / ALIGNED_EYE_DISTANCE)
+    face = cv2.resize(textured(tint), (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.copyMakeBorder(face, 0, 99, 0, 99, cv2.BORDER_REPLICATE)
+
+
+def verify_small(first, second, **settings):
+    """Two faces of such sizes, by a calibration that counts sizes in, from 6 pixels up."""
+    correction = SizeCorrection(ALIGNED_EYE_DISTANCE, 6.0, (0.0, 0.0, 2.0), (0.0, 0.0, 1.0))
+    fitted = Calibration.fit(*lfw_like(), method="beta")
+    # The threshold is low, as the mean colours of these are not far from that of pictures of nobody.
+    fitted = dataclasses.replace(fitted, sizes=correction, threshold=0.1)
+    verifier = Verifier(MeanColour(), fitted, detector=SmallFaces(first, second), **settings)
+    photos = shrunken((180, 60, 60), first), shrunken((60, 60, 180), second)
+    return verifier.verify(*photos), fitted
+
+
+def test_a_small_face_moves_threshold_and_confidence_and_that_is_said():
+    verification, fitted = verify_small(36, 12)
+    sizes = verification.probe.face.eye_distance, verification.reference.face.eye_distance
+    assert sizes == pytest.approx((36, 12), rel=1e-5)
+    assert verification.threshold == fitted.threshold_at(sizes) > fitted.threshold
+    assert verification.confidence == min(
+        fitted.confidence(verification.distance, sizes), fitted.largest_confidence
+    )
+    assert verification.confidence_method == "beta-size"
+    (caution,) = verification.cautions
+    assert caution.startswith('the face in "reference" is small (12 pixels between the eyes;')
+    assert "the calibration counts that in" in caution
+    assert (
+        f"the threshold is {verification.threshold:.3f} for faces of these sizes; for large ones it is "
+        f"{fitted.threshold:.3f}" in verification.notices
+    )
+    assert verification.to_dict()["threshold"] == pytest.approx(verification.threshold, abs=1e-6)
+
+
+def test_large_faces_are_decided_as_without_sizes():
+    verification, fitted = verify_small(36, 36)
+    assert verification.threshold == fitted.threshold
+    assert not verification.cautions
+    assert not any("of these sizes" in notice for notice in verification.notices)
+
+
+def test_below_the_smallest_size_there_is_no_confidence():
+    verification, _ = verify_small(36, 5)
+    assert verification.confidence is None
+    assert verification.confidence_withheld == (
+        'the face in "reference" is off the calibrated range (5.0 pixels between the eyes; the calibration '
+        "was made down to 6.0)"
+    )
+
+
+def test_a_threshold_of_ones_own_goes_before_that_of_the_sizes():
+    verification, fitted = verify_small(36, 12, threshold=0.3)
+    assert verification.threshold == 0.3
+    sizes = verification.probe.face.eye_distance, verification.reference.face.eye_distance
+    own = f"the calibration's own is {fitted.threshold_at(sizes):.3f}"
+    assert any(notice.endswith(own) for notice in verification.notices)
+    assert not any("of these sizes" in notice for notice in verification.notices)
 
 
 @pytest.fixture

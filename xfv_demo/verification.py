@@ -215,14 +215,14 @@ class Verifier:
         )
         distance = float(cosine_distance(embeddings[0], embeddings[1]))
         calibration = self.calibration
-        distance_threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold
-        if self.threshold is not None:
-            distance_threshold = self.threshold
+        sizes = (probe.face.eye_distance, reference.face.eye_distance)
+        own_threshold = PROVISIONAL_THRESHOLD if calibration is None else calibration.threshold_at(sizes)
+        distance_threshold = float(own_threshold if self.threshold is None else self.threshold)
         same_person = is_same(distance, distance_threshold)
         doubts = self._doubts((probe, reference), embeddings)
-        withheld = " and ".join(words for words, withholds in doubts if withholds) or None
-        told = tuple(self._doubt_in_words(*doubt) for doubt in doubts)
-        probability = None if withheld else self._probability(distance, same_person, pairs_compared)
+        withheld = " and ".join(doubt.words for doubt in doubts if doubt.withholds) or None
+        told = tuple(self._doubt_in_words(doubt) for doubt in doubts)
+        probability = None if withheld else self._probability(distance, sizes, same_person, pairs_compared)
         confidence = self._confidence(probability, same_person, pairs_compared)
         bounds = None if calibration is None else calibration.probability_bounds
         return Verification(
@@ -238,7 +238,7 @@ class Verifier:
             notices=(
                 *self._notices(probe, reference),
                 *told,
-                *self._notices_of_choices(probe, reference, confidence, pairs_compared),
+                *self._notices_of_choices(probe, reference, confidence, pairs_compared, float(own_threshold)),
             ),
             cautions=told,
             confidence_withheld=None if calibration is None else withheld,
@@ -251,29 +251,35 @@ class Verifier:
 
     def _doubts(
         self, faces: tuple[AlignedFace, AlignedFace], embeddings: NDArray[np.float64]
-    ) -> list[tuple[str, bool]]:
+    ) -> list[Caution]:
         """Why a verdict on these faces deserves less trust than the calibration promises.
 
         Returns:
-            Of each face of which that is so, what is wrong with it, and whether no confidence can be given.
+            One for each face of which that is so, in words that name it.
         """
         doubts = []
+        sizes = self.calibration.sizes if self.calibration else None
         places = (" (first photo)", " (second photo)") if faces[0].name == faces[1].name else ("", "")
         for face, embedding, place in zip(faces, embeddings, places, strict=True):
-            reasons = list(cautions(face))
+            reasons = list(cautions(face, sizes.smallest if sizes else None))
             if self._looks_like_nobody(embedding):
                 reasons.append(Caution("to the model much like a picture without a face", withholds=True))
             # What withholds the confidence is named first, and alone.
             withheld = [one for one in reasons if one.withholds]
             if told := withheld or reasons:
                 words = " and ".join(one.words for one in told)
-                doubts.append((f'the face in "{face.name}"{place} is {words}', bool(withheld)))
+                counted = all(one.counted for one in told)
+                doubts.append(
+                    Caution(f'the face in "{face.name}"{place} is {words}', bool(withheld), counted)
+                )
         return doubts
 
-    def _doubt_in_words(self, words: str, withholds: bool) -> str:
-        if withholds and self.calibration is not None:
-            return f"no confidence is given, for {words}; the calibration was made on better photos"
-        return f"{words}; error rates and confidence were measured on better photos"
+    def _doubt_in_words(self, doubt: Caution) -> str:
+        if doubt.withholds and self.calibration is not None:
+            return f"no confidence is given, for {doubt.words}; the calibration was made on better photos"
+        if doubt.counted:
+            return f"{doubt.words}: the calibration counts that in; error rates were measured on larger faces"
+        return f"{doubt.words}; error rates and confidence were measured on better photos"
 
     def _looks_like_nobody(self, embedding: NDArray[np.float64]) -> bool:
         """Whether the model would take a face for the same person as pictures that show none.
@@ -286,7 +292,9 @@ class Verifier:
         nobody = _centre_of_nobody(self.embedder, len(embedding))
         return is_same(float(cosine_distance(embedding, nobody)), self.calibration.threshold)
 
-    def _probability(self, distance: float, same_person: bool, pairs_compared: int) -> float | None:
+    def _probability(
+        self, distance: float, sizes: tuple[float, float], same_person: bool, pairs_compared: int
+    ) -> float | None:
         """P(same person) at equal priors: what confidence, likelihood ratio and posterior all follow from.
 
         `compare_most_alike` says how several pairs are counted. No nearer to certainty than the calibration's
@@ -296,7 +304,7 @@ class Verifier:
             return None
         bounds = self.calibration.probability_bounds
         counted = pairs_compared if same_person else 1
-        probability = self.calibration.probability_of_closest(distance, counted)
+        probability = self.calibration.probability_of_closest(distance, counted, sizes)
         return min(max(probability, bounds.low), bounds.high)
 
     def _confidence(self, probability: float | None, same_person: bool, pairs_compared: int) -> float | None:
@@ -308,9 +316,17 @@ class Verifier:
         return right if chosen else max(right, 0.5)
 
     def _notices_of_choices(
-        self, probe: AlignedFace, reference: AlignedFace, confidence: float | None, pairs_compared: int
+        self,
+        probe: AlignedFace,
+        reference: AlignedFace,
+        confidence: float | None,
+        pairs_compared: int,
+        own_threshold: float,
     ) -> list[str]:
-        """What the user's own choices do to what the verdict may be trusted with."""
+        """What sizes and the user's own choices do to threshold and confidence.
+
+        `own_threshold` is the calibration's for faces of these sizes.
+        """
         notices = []
         if taken := [f'"{face.name}"' for face in (probe, reference) if not face.detected]:
             notices.append(
@@ -325,7 +341,11 @@ class Verifier:
             )
         if self.threshold is not None and self.calibration is not None:
             notices.append(
-                f"the threshold {self.threshold:.3f} was given; the calibration's own is "
+                f"the threshold {self.threshold:.3f} was given; the calibration's own is {own_threshold:.3f}"
+            )
+        elif self.calibration is not None and abs(own_threshold - self.calibration.threshold) >= 5e-4:
+            notices.append(
+                f"the threshold is {own_threshold:.3f} for faces of these sizes; for large ones it is "
                 f"{self.calibration.threshold:.3f}"
             )
         if confidence is not None and confidence < 0.5:

@@ -440,7 +440,7 @@ class TestFiles:
             (b'{"format": "xfv-demo calibration\\n", "version": 2}', "no calibration of xfv_demo"),
             (b'{"format": "\\ud800"}', "not JSON"),
             (b'{"format": "xfv-demo calibration"}', "its field 'version': field required"),
-            (b'{"format": "xfv-demo calibration", "version": 2}', "format 2.*update"),
+            (b'{"format": "xfv-demo calibration", "version": 3}', "format 3.*update"),
             (
                 b'{"format": "xfv-demo calibration", "version": 1, "method": "magic"}',
                 "unknown method 'magic'",
@@ -471,9 +471,9 @@ class TestFiles:
             data = json.loads(text)
             del data[field]
             path.write_text(json.dumps(data))
-            # The rates are for other readers only; the bounds came later, and without them the pairs' number
-            # alone bounds.
-            if field in ("error_rates", "elub"):
+            # The rates are for other readers only; the others came later, and without bounds the pairs
+            # bound by their number alone.
+            if field in ("error_rates", "elub", "sizes"):
                 Calibration.load(path)
                 continue
             with pytest.raises(CalibrationError, match=r"no calibration|field required") as caught:

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from demo.benchmark.reports import read_reports
+from demo.benchmark.sizes_html import sizes_html
 from demo.benchmark.tab_html import benchmark_html
 from xfv_demo.datasets.pairs import PairCounts
 from xfv_demo.evaluation.explanations.report import (
@@ -317,3 +318,45 @@ def test_without_reports_the_command_is_named(tmp_path, folder):
     text = benchmark_html(read_reports(tmp_path / folder))
     Page(text)
     assert "python -m xfv_demo evaluate patch-lfw" in said(text)
+
+
+def sizes_report(**changes):
+    honest = {"confidence": 0.95, "accuracy": 0.89, "ece": 0.052}
+    row = {"title": "shrunk to 16 %", "worse": "one", "before": honest, "after": {**honest, "ece": 0.013}}
+    report = {
+        "format": "xfv-demo confidence by size of the face",
+        "version": 1,
+        "model": "<b>m",
+        "dataset": "lfw",
+        "size_range": [6.0, 35.2],
+        "rows": [row],
+    }
+    return {**report, **changes}
+
+
+def test_confidence_by_size_is_shown_with_its_figure(tmp_path):
+    (tmp_path / "m-lfw-sizes.json").write_text(json.dumps(sizes_report()))
+    (tmp_path / "m-lfw-sizes.png").write_bytes(b"figure")
+    shown = sizes_html(tmp_path)
+    assert "shrunk to 16 %, one photo" in shown
+    assert "0.052" in shown
+    assert "0.013" in shown
+    assert "data:image/png;base64,ZmlndXJl" in shown
+    assert "<b>m" not in shown
+    assert "&lt;b&gt;m" in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", json.dumps(sizes_report(version=2)), json.dumps(sizes_report(rows=[{}]))]
+)
+def test_a_report_by_size_that_is_none_costs_a_line(tmp_path, text):
+    (tmp_path / "m-lfw-sizes.json").write_text(text)
+    (tmp_path / "m-lfw-sizes.png").write_bytes(b"figure")
+    assert "m-lfw-sizes.json is not shown" in sizes_html(tmp_path)
+    (tmp_path / "m-lfw-sizes.json").write_text(json.dumps(sizes_report()))
+    (tmp_path / "m-lfw-sizes.png").unlink()
+    assert "m-lfw-sizes.json is not shown" in sizes_html(tmp_path)
+
+
+def test_without_a_report_by_size_nothing_is_shown(tmp_path):
+    assert sizes_html(tmp_path) == ""

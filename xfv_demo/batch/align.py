@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import math
 import multiprocessing
 import os
 import threading
@@ -15,7 +16,7 @@ import numpy as np
 from xfv_demo.batch.cache import EmbeddingStore
 from xfv_demo.datasets.sources import ImageSource
 from xfv_demo.errors import ImageError
-from xfv_demo.faces.alignment import align, as_aligned
+from xfv_demo.faces.alignment import ALIGNED_EYE_DISTANCE, align, as_aligned
 from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.faces.images import read_photo
 from xfv_demo.runtime.console import silence_native_libraries
@@ -60,6 +61,7 @@ class _Prepared:
     image: str
     faces: tuple[Face, ...] | None
     aligned: FloatArray | None
+    size: float = math.nan
     failure: str = ""
 
 
@@ -72,12 +74,14 @@ class AlignedImage:
         sha256: The hash of its bytes.
         face: (112, 112, 3) float32, RGB, in [0, 1]; None where there is none.
         failure: Why there is none; empty where there is one.
+        size: How far apart its eyes are, in the image's pixels; the crop's own where that is all there is.
     """
 
     key: str
     sha256: str
     face: FloatArray | None
     failure: str
+    size: float = math.nan
 
 
 def align_images(
@@ -137,7 +141,7 @@ def align_images(
     for prepared in ready:
         if prepared.faces is not None:
             store.keep_faces(prepared.image, fingerprint, prepared.faces)
-        yield AlignedImage(prepared.key, prepared.image, prepared.aligned, prepared.failure)
+        yield AlignedImage(prepared.key, prepared.image, prepared.aligned, prepared.failure, prepared.size)
     yield from faceless
 
 
@@ -203,18 +207,18 @@ def _prepare(task: _Task) -> _Prepared:
     try:
         photo = read_photo(task.content, name)
         if task.already_aligned:
-            return _Prepared(task.key, task.image, None, as_aligned(photo, name))
+            return _Prepared(task.key, task.image, None, as_aligned(photo, name), ALIGNED_EYE_DISTANCE)
     except ImageError as error:
-        return _Prepared(task.key, task.image, None, None, str(error))
+        return _Prepared(task.key, task.image, None, None, failure=str(error))
     faces = task.faces
     if faces is None:
         if _worker_detector is None:
             raise RuntimeError("a worker was started without its detector")
         faces = tuple(_worker_detector.detect(photo))
     if not faces:
-        return _Prepared(task.key, task.image, faces, None, _NO_FACE)
+        return _Prepared(task.key, task.image, faces, None, failure=_NO_FACE)
     chosen = faces[0] if task.face == "largest" else _central(faces, photo)
-    return _Prepared(task.key, task.image, faces, align(photo, chosen.landmarks))
+    return _Prepared(task.key, task.image, faces, align(photo, chosen.landmarks), chosen.eye_distance)
 
 
 def _central(faces: Sequence[Face], photo: Photo) -> Face:

@@ -23,6 +23,7 @@ class EmbeddingStore(Store):
         "faces (image TEXT, detector TEXT, faces TEXT, PRIMARY KEY (image, detector))",
         "embeddings (image TEXT, pipeline TEXT, model TEXT, embedding BLOB, "
         "PRIMARY KEY (image, pipeline, model))",
+        "sizes (image TEXT, pipeline TEXT, size REAL, PRIMARY KEY (image, pipeline))",
     )
 
     def faces(self, image: str, detector: str) -> tuple[Face, ...] | None:
@@ -53,6 +54,19 @@ class EmbeddingStore(Store):
             ).fetchone()
         return None if row is None else np.frombuffer(row[0], np.float32)
 
+    def size(self, image: str, pipeline: str) -> float | None:
+        """How far apart the eyes of an image's face are, in its pixels; None where that is not kept.
+
+        Args:
+            image: The hash of the image's bytes.
+            pipeline: How the image became an aligned face.
+        """
+        with self.reading():
+            row = self.database.execute(
+                "SELECT size FROM sizes WHERE image = ? AND pipeline = ?", (image, pipeline)
+            ).fetchone()
+        return None if row is None else float(row[0])
+
     def keep_faces(self, image: str, detector: str, faces: Sequence[Face]) -> None:
         """Keeps what was found in an image; no face is a finding too."""
         with self.writing():
@@ -61,15 +75,24 @@ class EmbeddingStore(Store):
             )
 
     def keep_embeddings(
-        self, images: Sequence[str], pipeline: str, model: str, embeddings: FloatArray
+        self,
+        images: Sequence[str],
+        pipeline: str,
+        model: str,
+        embeddings: FloatArray,
+        sizes: Sequence[float],
     ) -> None:
-        """Keeps embeddings, one row for each image."""
+        """Keeps embeddings and the sizes of their faces, one row for each image."""
         rows = [
             (image, pipeline, model, embedding.astype(np.float32).tobytes())
             for image, embedding in zip(images, embeddings, strict=True)
         ]
         with self.writing():
             self.database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
+            self.database.executemany(
+                "INSERT OR REPLACE INTO sizes VALUES (?, ?, ?)",
+                [(image, pipeline, float(size)) for image, size in zip(images, sizes, strict=True)],
+            )
 
 
 def _faces_to_json(faces: Sequence[Face]) -> str:

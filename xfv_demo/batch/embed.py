@@ -21,6 +21,7 @@ from xfv_demo.batch.cache import EmbeddingStore
 from xfv_demo.datasets.pairs import PairSet
 from xfv_demo.datasets.sources import ImageSource
 from xfv_demo.faces.detection import MtcnnDetector
+from xfv_demo.metrics.intervals import Doubles
 from xfv_demo.models.base import KnownEmbedder
 from xfv_demo.models.compiled import CompiledEmbedder
 from xfv_demo.models.similarity import checked_embeddings, cosine_distance, unit_embeddings
@@ -35,10 +36,12 @@ class SetEmbeddings:
 
     Attributes:
         embeddings: (N, D) float32, of length 1, in the order of the keys asked for; NaN where there is none.
+        sizes: (N,) float64, pixels between the eyes of each face, in its image; NaN likewise.
         failures: The images without an embedding.
     """
 
     embeddings: FloatArray
+    sizes: Doubles
     failures: tuple[DetectionFailure, ...]
 
 
@@ -48,10 +51,12 @@ class PairDistances:
 
     Attributes:
         distances: (P,) float32, cosine distances in the set's order; NaN where a face is missing.
+        sizes: (P, 2) float64, pixels between the eyes of both faces, in their images; NaN likewise.
         failures: The images whose face could not be used.
     """
 
     distances: FloatArray
+    sizes: Doubles
     failures: tuple[DetectionFailure, ...]
 
 
@@ -98,6 +103,7 @@ def embed_images(
     pipeline = alignment_key(detector, already_aligned, face)
     rows = {key: row for row, key in enumerate(keys)}
     embeddings = np.full((len(keys), embedder.dimensions), np.nan, np.float32)
+    sizes = np.full(len(keys), np.nan)
     failures: dict[str, str] = {}
     waiting: list[tuple[AlignedImage, FloatArray]] = []
     done = 0
@@ -114,18 +120,26 @@ def embed_images(
         faces = np.stack([face for _, face in waiting])
         # As they are: what is compared cell by cell must not be scaled as a whole.
         vectors = checked_embeddings(embedder.embed(faces), len(faces)).astype(np.float32)
-        store.keep_embeddings([image.sha256 for image, _ in waiting], pipeline, embedder.fingerprint, vectors)
+        store.keep_embeddings(
+            [image.sha256 for image, _ in waiting],
+            pipeline,
+            embedder.fingerprint,
+            vectors,
+            [image.size for image, _ in waiting],
+        )
         for (image, _), vector in zip(waiting, vectors, strict=True):
-            embeddings[rows[image.key]] = vector
+            embeddings[rows[image.key]], sizes[rows[image.key]] = vector, image.size
         advance(len(waiting))
         waiting.clear()
 
     def is_wanted(key: str, sha256: str) -> bool:
         vector = store.embedding(sha256, pipeline, embedder.fingerprint)
-        if vector is not None:
-            embeddings[rows[key]] = vector
-            advance(1)
-        return vector is None
+        size = store.size(sha256, pipeline)
+        if vector is None or size is None:
+            return True
+        embeddings[rows[key]], sizes[rows[key]] = vector, size
+        advance(1)
+        return False
 
     for image in align_images(
         source,
@@ -146,7 +160,9 @@ def embed_images(
             embed_waiting()
     embed_waiting()
     return SetEmbeddings(
-        embeddings, tuple(DetectionFailure(key, failures[key]) for key in keys if key in failures)
+        embeddings,
+        sizes,
+        tuple(DetectionFailure(key, failures[key]) for key in keys if key in failures),
     )
 
 
@@ -192,4 +208,5 @@ def measure_pairs(
     found = np.isfinite(vectors).all(axis=1)
     vectors[found] = unit_embeddings(vectors[found], int(found.sum()))
     distances = cosine_distance(vectors[pairs.first], vectors[pairs.second])
-    return PairDistances(distances, made.failures)
+    sizes = np.stack([made.sizes[pairs.first], made.sizes[pairs.second]], axis=1)
+    return PairDistances(distances, sizes, made.failures)

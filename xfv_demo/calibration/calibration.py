@@ -6,7 +6,8 @@ often a decision at a given distance is right.
 
 A calibrator, one of `calibrators`, maps a distance d to P(genuine | d). The confidence of a decision is that
 probability where the decision is "same" (d < threshold) and 1 minus it otherwise, clipped to [0.5, 1]. The
-threshold is always x-Face's, so the calibrator bears on the confidence alone, never on the verdict.
+threshold is always x-Face's, so the calibrator bears on the confidence alone, never on the verdict. Where
+the sizes of the faces are counted in (`face_sizes`), both follow them; at full size nothing changes.
 
 Both classes are taken as equally likely beforehand. So a confidence holds for photos of which as many show
 one person as two; where one of the cases is rarer, its decisions are right less often than stated.
@@ -21,15 +22,23 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xfv_demo.calibration.calibrators import CALIBRATORS, DEFAULT_K0, Calibrator, XFaceCalibrator
+from xfv_demo.calibration.calibrators import (
+    CALIBRATORS,
+    DEFAULT_K0,
+    SIZED_METHOD,
+    BetaCalibrator,
+    Calibrator,
+    XFaceCalibrator,
+)
 from xfv_demo.calibration.evidence import CONFIDENCE_LEVEL, DistanceHistogram, OperatingPoint
+from xfv_demo.calibration.face_sizes import SizeCorrection, SizedPairs
 from xfv_demo.calibration.file_format import parse, to_text
 from xfv_demo.calibration.labelled_distances import check_separable, checked_distances, cosine_scores
 from xfv_demo.errors import CalibrationError, DatasetError, XfvError
@@ -71,6 +80,7 @@ class Calibration:
         library_versions: Versions of the libraries that it was made with, by name.
         elub: Between which log10 likelihood ratios the pairs vouch for what is stated, by
             `metrics.likelihood_ratio.elub_bounds`; None in files from before 0.3.
+        sizes: What the sizes of the faces change; None where they are not counted in.
 
     Example:
         >>> import numpy as np
@@ -99,6 +109,7 @@ class Calibration:
     date: datetime.date
     library_versions: Mapping[str, str]
     elub: tuple[float, float] | None = None
+    sizes: SizeCorrection | None = None
 
     def __post_init__(self) -> None:
         """Refuses what no fit can have made.
@@ -112,6 +123,10 @@ class Calibration:
             raise CalibrationError("the calibration's equal error rate is not in [0, 1]")
         if self.elub and not -math.inf < self.elub[0] <= 0 <= self.elub[1] < math.inf:
             raise CalibrationError("the calibration's bounds of the likelihood ratio do not lie about 0")
+        if self.sizes and not isinstance(self.calibrator, BetaCalibrator):
+            raise CalibrationError("sizes of faces can be counted into beta calibration only")
+        if isinstance(self.calibrator, BetaCalibrator) and self.sizes:
+            self.sizes.check_falling(self.calibrator)
         for counts in (self.genuine_counts, self.impostor_counts):
             if counts.shape != (THRESHOLD_BINS,) or (counts < 0).any() or not counts.any():
                 raise CalibrationError(
@@ -135,6 +150,8 @@ class Calibration:
         held_out_fold: int | None = None,
         date: datetime.date | None = None,
         library_versions: Mapping[str, str] | None = None,
+        copies: SizedPairs | None = None,
+        size_range: tuple[float, float] | None = None,
     ) -> Self:
         """Calibrates on labelled pairs, by x-Face's method or another of `CALIBRATORS`.
 
@@ -156,6 +173,9 @@ class Calibration:
             held_out_fold: The fold that these pairs lack, from 0.
             date: When this is; today by default.
             library_versions: Versions to note beside those of Python, NumPy and SciPy, such as TensorFlow's.
+            copies: Pairs of which many have a small face, for the sizes to be counted in; beta only.
+            size_range: The smallest size that these cover and the one from which on nothing changes, in
+                pixels between the eyes; needed with them.
 
         Returns:
             The calibration.
@@ -189,8 +209,17 @@ class Calibration:
             scores.distances, scores.genuine, distance_threshold=distance_threshold, bins=bins, k0=k0
         )
         vouched = elub_bounds(calibrator.probability(scores.distances), scores.genuine)
+        sizes = None
+        if copies is not None:
+            if size_range is None or not isinstance(calibrator, BetaCalibrator):
+                raise CalibrationError(
+                    "sizes of faces are counted in with their range, into beta calibration only"
+                )
+            smallest, largest = size_range
+            sizes = SizeCorrection.fit(calibrator, copies, largest=largest, smallest=smallest)
         return cls(
             calibrator=calibrator,
+            sizes=sizes,
             threshold=distance_threshold,
             eer=equal.rate,
             eer_threshold=equal.threshold,
@@ -219,6 +248,8 @@ class Calibration:
         distances: ArrayLike | PairScores,
         genuine: ArrayLike | None = None,
         folds: int | ArrayLike = 10,
+        *,
+        copies: SizedPairs | None = None,
         **settings: Any,
     ) -> list[Self]:
         """Calibrates on all folds but one, for each in turn (methods.md, section 1, step 5).
@@ -230,6 +261,7 @@ class Calibration:
             folds: How many consecutive folds to cut the pairs into, or each pair's fold, (N,) integers; see
                 `metrics.pair_scores.fold_numbers`. LFW's pairs come in ten consecutive folds of 300 genuine
                 and 300 impostor pairs.
+            copies: As for `fit`, with folds of the same numbers.
             **settings: Further arguments of `fit`.
 
         Returns:
@@ -240,19 +272,30 @@ class Calibration:
         """
         scores = cosine_scores(distances, genuine, folds)
         number = scores.fold_count
+        if copies and copies.scores.fold_count != number:
+            raise CalibrationError(
+                f"the copies are in {copies.scores.fold_count} folds, the pairs in {number}; copy more pairs"
+            )
         calibrations = []
         for fold in range(number):
             try:
-                others = scores.outside(fold)
-                calibrations.append(cls.fit(others, folds=number, held_out_fold=fold, **settings))
+                others, small = scores.outside(fold), copies and copies.outside(fold)
+                calibrations.append(
+                    cls.fit(others, folds=number, held_out_fold=fold, copies=small, **settings)
+                )
             except (CalibrationError, DatasetError) as error:
                 raise CalibrationError(f"without fold {fold + 1} of {number}: {error}") from error
         return calibrations
 
     @property
     def method(self) -> str:
-        """The calibrator's key in `CALIBRATORS`."""
-        return self.calibrator.name
+        """The calibrator's key in `CALIBRATORS`; with the sizes counted in, "beta-size"."""
+        return SIZED_METHOD if self.sizes else self.calibrator.name
+
+    @property
+    def plain(self) -> Self:
+        """The same without the sizes of the faces."""
+        return replace(self, sizes=None)
 
     @property
     def parameters(self) -> dict[str, float | list[float]]:
@@ -336,45 +379,77 @@ class Calibration:
             impostor=self.impostor_counts.reshape(bins, -1).sum(axis=1),
         )
 
+    def threshold_at(self, sizes: ArrayLike | None = None) -> float | Doubles:
+        """The threshold for faces of given sizes; see `SizeCorrection.threshold`.
+
+        Args:
+            sizes: (..., 2), pixels between the eyes of both faces, in their photos; full size where None.
+
+        Returns:
+            A float for one pair of faces, else (...) float64.
+
+        Raises:
+            CalibrationError: If a size is not a number above 0.
+        """
+        if self.sizes is None or sizes is None or not isinstance(self.calibrator, BetaCalibrator):
+            return self.threshold
+        at: float | Doubles = _like_given(
+            self.sizes.threshold(self.calibrator, self.threshold, _checked_sizes(sizes))
+        )
+        return at
+
     @overload
-    def same_person(self, distances: _Distance) -> bool: ...
+    def same_person(self, distances: _Distance, sizes: ArrayLike | None = None) -> bool: ...
     @overload
-    def same_person(self, distances: _Distances) -> Booleans: ...
-    def same_person(self, distances: _Distance | _Distances) -> bool | Booleans:
+    def same_person(self, distances: _Distances, sizes: ArrayLike | None = None) -> Booleans: ...
+    def same_person(
+        self, distances: _Distance | _Distances, sizes: ArrayLike | None = None
+    ) -> bool | Booleans:
         """Decides pairs: distance < threshold, strictly.
 
         Args:
             distances: A cosine distance, or (...) of them.
+            sizes: As for `threshold_at`.
 
         Returns:
             A bool for a number, else (...) bool.
 
         Raises:
-            CalibrationError: If a distance is not a number in [0, 2].
+            CalibrationError: If a distance is not a number in [0, 2], or a size not one above 0.
         """
-        decided: bool | Booleans = is_same(_like_given(checked_distances(distances)), self.threshold)
+        decided: bool | Booleans = is_same(
+            _like_given(checked_distances(distances)), self.threshold_at(sizes)
+        )
         return decided
 
     @overload
-    def probability(self, distances: _Distance) -> float: ...
+    def probability(self, distances: _Distance, sizes: ArrayLike | None = None) -> float: ...
     @overload
-    def probability(self, distances: _Distances) -> Doubles: ...
-    def probability(self, distances: _Distance | _Distances) -> float | Doubles:
-        """P(genuine | distance), where genuine and impostor pairs are equally likely beforehand.
+    def probability(self, distances: _Distances, sizes: ArrayLike | None = None) -> Doubles: ...
+    def probability(
+        self, distances: _Distance | _Distances, sizes: ArrayLike | None = None
+    ) -> float | Doubles:
+        """P(genuine | distance, sizes), where genuine and impostor pairs are equally likely beforehand.
 
         Args:
             distances: A cosine distance, or (...) of them.
+            sizes: As for `threshold_at`; they count only where `sizes` of the calibration is there.
 
         Returns:
             A float for a number, else (...) float64; in [0, 1].
 
         Raises:
-            CalibrationError: If a distance is not a number in [0, 2].
+            CalibrationError: If a distance is not a number in [0, 2], or a size not one above 0.
         """
-        values: float | Doubles = _like_given(self.calibrator.probability(checked_distances(distances)))
+        values: float | Doubles = _like_given(self._probability(checked_distances(distances), sizes))
         return values
 
-    def probability_of_closest(self, distance: float, pairs: int) -> float:
+    def _probability(self, distances: Doubles, sizes: ArrayLike | None) -> Doubles:
+        if self.sizes is None or sizes is None or not isinstance(self.calibrator, BetaCalibrator):
+            return self.calibrator.probability(distances)
+        return self.sizes.probability(self.calibrator, distances, _checked_sizes(sizes))
+
+    def probability_of_closest(self, distance: float, pairs: int, sizes: ArrayLike | None = None) -> float:
         """P(genuine | distance) of a pair that was chosen as the closest of several.
 
         Of n impostor pairs the closest is at d about n times as often as one pair is, while a genuine pair
@@ -386,6 +461,7 @@ class Calibration:
         Args:
             distance: The chosen pair's cosine distance.
             pairs: Of how many pairs it is the closest, at least 1.
+            sizes: (2,), as for `threshold_at`.
 
         Returns:
             A number in [0, 1), held to the upper of `probability_bounds` before the division: x-Face's
@@ -396,14 +472,16 @@ class Calibration:
         """
         if pairs < 1:
             raise CalibrationError(f"the closest of {pairs} pairs is none")
-        probability = min(self.probability(distance), self.probability_bounds.high)
+        probability = min(self.probability(distance, sizes), self.probability_bounds.high)
         return probability / (probability + pairs * (1 - probability))
 
     @overload
-    def confidence(self, distances: _Distance) -> float: ...
+    def confidence(self, distances: _Distance, sizes: ArrayLike | None = None) -> float: ...
     @overload
-    def confidence(self, distances: _Distances) -> Doubles: ...
-    def confidence(self, distances: _Distance | _Distances) -> float | Doubles:
+    def confidence(self, distances: _Distances, sizes: ArrayLike | None = None) -> Doubles: ...
+    def confidence(
+        self, distances: _Distance | _Distances, sizes: ArrayLike | None = None
+    ) -> float | Doubles:
         """How often the decision at a distance is right (methods.md, section 1, step 4).
 
         x-Face's may be exactly 1, by definition; the other calibrators stop at 1 - 1 / (n + 2), n pairs of
@@ -411,19 +489,20 @@ class Calibration:
 
         Args:
             distances: A cosine distance, or (...) of them.
+            sizes: As for `threshold_at`.
 
         Returns:
             A float for a number, else (...) float64; in [0.5, 1].
 
         Raises:
-            CalibrationError: If a distance is not a number in [0, 2].
+            CalibrationError: If a distance is not a number in [0, 2], or a size not one above 0.
         """
-        values: float | Doubles = _like_given(self._confidence(checked_distances(distances)))
+        values: float | Doubles = _like_given(self._confidence(checked_distances(distances), sizes))
         return values
 
-    def _confidence(self, distances: Doubles) -> Doubles:
-        probability = self.calibrator.probability(distances)
-        decided = np.where(is_same(distances, self.threshold), probability, 1 - probability)
+    def _confidence(self, distances: Doubles, sizes: ArrayLike | None = None) -> Doubles:
+        probability = self._probability(distances, sizes)
+        decided = np.where(is_same(distances, self.threshold_at(sizes)), probability, 1 - probability)
         return np.clip(decided, 0.5, 1.0)
 
     def to_json(self) -> str:
@@ -446,6 +525,7 @@ class Calibration:
             "eer": self.eer,
             "eer_threshold": self.eer_threshold,
             "elub": self.elub,
+            "sizes": None if self.sizes is None else asdict(self.sizes),
         }
         return to_text(values, self.histogram(THRESHOLD_BINS))
 
@@ -458,11 +538,18 @@ class Calibration:
                 program, or contradicts itself.
         """
         data = parse(text)
+        if (data.method == SIZED_METHOD) != (data.sizes is not None):
+            raise CalibrationError(
+                f"this calibration contradicts itself: sizes belong to the method {SIZED_METHOD}"
+            )
         calibration = cls(
-            calibrator=CALIBRATORS[data.method].from_parameters(data.parameters),
+            calibrator=CALIBRATORS[BetaCalibrator.name if data.sizes else data.method].from_parameters(
+                data.parameters
+            ),
+            sizes=data.sizes,
             genuine_counts=np.array(data.histograms.genuine, dtype=np.int64),
             impostor_counts=np.array(data.histograms.impostor, dtype=np.int64),
-            **data.model_dump(include={field.name for field in fields(cls)}),
+            **data.model_dump(include={field.name for field in fields(cls)}, exclude={"sizes"}),
         )
         if (data.genuine_pairs, data.impostor_pairs) != (
             calibration.genuine_pairs,
@@ -501,6 +588,14 @@ class Calibration:
             raise CalibrationError(f"{path}: this is no calibration: it is not text") from error
         except CalibrationError as error:
             raise CalibrationError(f"{path}: {error}") from error
+
+
+def _checked_sizes(sizes: ArrayLike) -> Doubles:
+    """Sizes of both faces, above 0; a NaN is none."""
+    values = np.asarray(sizes, dtype=np.float64)
+    if values.shape[-1:] != (2,) or not (values > 0).all():
+        raise CalibrationError("sizes of faces must be two numbers above 0 a pair: pixels between the eyes")
+    return values
 
 
 def _like_given(values: NDArray[Any]) -> Any:

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xfv_demo.calibration.calibrators import CALIBRATORS, first_fault
+from xfv_demo.calibration.calibrators import CALIBRATORS, SIZED_METHOD, first_fault
 from xfv_demo.calibration.evidence import DistanceHistogram
+from xfv_demo.calibration.face_sizes import SizeCorrection
 from xfv_demo.errors import CalibrationError, printable
 from xfv_demo.metrics.decision import LARGEST_DISTANCE
 
 _FORMAT = "xfv-demo calibration"
-_FORMAT_VERSION = 1
+# 2: with `sizes`; files of version 1 have none.
+_FORMAT_VERSION = 2
 _RATE_DIGITS = 7
 
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -34,11 +36,12 @@ class CalibrationFile(BaseModel):
     # These three first, as a fault in the first field is the one that is told.
     format: Annotated[str, Field(pattern=f"^{_FORMAT}$")]
     version: Annotated[int, Field(le=_FORMAT_VERSION)]
-    method: Annotated[str, Field(pattern=f"^({'|'.join(CALIBRATORS)})$")]
+    method: Annotated[str, Field(pattern=f"^({'|'.join((*CALIBRATORS, SIZED_METHOD))})$")]
     parameters: dict[str, Any]
     threshold: float
     eer: float
     eer_threshold: float
+    sizes: SizeCorrection | None = None
     histograms: _Histograms
     genuine_pairs: int
     impostor_pairs: int

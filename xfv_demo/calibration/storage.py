@@ -48,7 +48,7 @@ def load_calibration(model: str, dataset: str = "lfw", method: str | None = None
         >>> from xfv_demo import load_calibration
         >>> calibration = load_calibration("mobilefacenet")
         >>> calibration.dataset, calibration.method, round(calibration.threshold, 3)
-        ('lfw', 'beta', 0.607)
+        ('lfw', 'beta-size', 0.607)
     """
     from xfv_demo.runtime.paths import assets_folder
 
@@ -67,6 +67,9 @@ def load_calibration(model: str, dataset: str = "lfw", method: str | None = None
             )
         if method in (calibration.method, None):
             return calibration
+        # What a size changes is beside the plain map, which is whole without it.
+        if method == calibration.plain.method:
+            return calibration.plain
     by = f" by the method {method!r}" if method else ""
     command = f"python -m xfv_demo calibrate --model {model} --data FOLDER"
     raise NoCalibrationError(

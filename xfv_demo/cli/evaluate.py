@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xfv_demo.calibration.calibrators import DEFAULT_METHOD
+from xfv_demo.calibration.calibrators import DEFAULT_METHOD, SIZED_METHOD
 from xfv_demo.cli.options import (
     AlignedSetOption,
     CalibrationOption,
@@ -26,6 +26,7 @@ from xfv_demo.cli.options import (
     PairsFileOption,
     SeedOption,
     SeveralDataOption,
+    SizedMethodOption,
     app,
     check_method,
     listed,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 # Where a document has the results of the benchmark of explanations.
 _BENCHMARK_MARK = "patch-lfw"
+# Where it has the confidence by size.
+_SIZES_MARK = "sizes"
 
 
 @app.command()
@@ -94,7 +97,7 @@ def calibrate(
     dataset: Annotated[
         str | None, typer.Option(help="What to call the data set; its own name unless given.")
     ] = None,
-    method: MethodOption = DEFAULT_METHOD,
+    method: SizedMethodOption = None,
     count: CountOption = 6000,
     face: FaceOption = "central",
     aligned: AlignedSetOption = False,
@@ -109,7 +112,8 @@ def calibrate(
     from xfv_demo.evaluation.accuracy.measure import measure, measured_elsewhere
     from xfv_demo.evaluation.accuracy.tables import interval_in_words
 
-    check_method(method)
+    if method:
+        check_method(method, SIZED_METHOD)
     if out:
         check_file(out)
     if distances:
@@ -122,11 +126,13 @@ def calibrate(
             model,
             face,
             foldwise=False,
+            copies=method in (None, SIZED_METHOD),
             input_range=input_range,
             channels=channels,
         )
     calibration = measured.calibration(method)
-    beside = None if method == DEFAULT_METHOD else method
+    default = DEFAULT_METHOD if distances or aligned else SIZED_METHOD
+    beside = None if method in (None, default) else method
     path = out or calibration_path(measured.model, measured.name, beside)
     calibration.save(path)
     rates = calibration.error_rates_at(calibration.threshold)
@@ -134,6 +140,15 @@ def calibrate(
     fmr = f"{rates.fmr:.2%} {interval_in_words(rates.fmr_interval)}"
     fnmr = f"{rates.fnmr:.2%} {interval_in_words(rates.fnmr_interval)}"
     typer.echo(f"  of its own pairs, FMR {fmr} and FNMR {fnmr} at the threshold (95 % intervals)")
+    if calibration.sizes:
+        smallest = calibration.sizes.smallest
+        both, one = (
+            calibration.threshold_at([smallest, other]) for other in (smallest, calibration.sizes.largest)
+        )
+        typer.echo(
+            f"  where both faces have {smallest:.0f} pixels between the eyes the threshold is {both:.3f}, "
+            f"where one has, {one:.3f}"
+        )
     typer.echo(f"  it carries confidences of up to {calibration.largest_confidence:.2%}")
     typer.echo(f"  written to {path}")
     if distances:
@@ -213,6 +228,53 @@ def evaluate_pairs(
     ]
     if reports[1:]:
         _compare_sets(reports, out)
+
+
+@evaluate_app.command("sizes")
+def evaluate_sizes(
+    data: DataOption,
+    model: ModelOption = "auto",
+    input_range: InputRangeOption = None,
+    channels: ChannelsOption = None,
+    pairs_file: PairsFileOption = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What to call the data set; its own name unless given.")
+    ] = None,
+    count: CountOption = 6000,
+    pairs: Annotated[
+        int, typer.Option("--worse-pairs", min=40, help="Of how many pairs to make worse copies.")
+    ] = 2000,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file to put the table into, between marks such as README.md has."),
+    ] = None,
+    face: FaceOption = "central",
+    seed: SeedOption = 0,
+    out: OutOption = Path("results"),
+) -> None:
+    """How honest the confidence is on smaller and otherwise worse photos, without and with the sizes."""
+    from xfv_demo.datasets.opening import balanced, in_folds, read_pairs
+    from xfv_demo.evaluation.accuracy.by_size import markdown, measure_by_size
+    from xfv_demo.evaluation.accuracy.by_size_figure import by_size_figure
+    from xfv_demo.models.loading import load_embedder
+    from xfv_demo.plots.style import write_figures
+
+    check_folder(out)
+    if into:
+        check_marks(into, _SIZES_MARK)
+    whole = in_folds(balanced(read_pairs(data, pairs_file, dataset, count, seed)))
+    embedder = load_embedder(model, progress=True, input_range=input_range, channels=channels)
+    command = shlex.join(["python", "-m", "xfv_demo", *sys.argv[1:]])
+    report = measure_by_size(whole, embedder, worse_pairs=pairs, face=face, command=command)
+    prefix = f"{report.model}-{report.dataset}"
+    text = json_text(report.to_dict(), indent=2, ensure_ascii=False)
+    write_whole(out / f"{prefix}-sizes.json", f"{text}\n".encode())
+    write_figures({"sizes": by_size_figure(report)}, out, prefix)
+    typer.echo(markdown(report))
+    typer.echo(f"Written to {out}: {prefix}-sizes.json, {prefix}-sizes.png")
+    if into:
+        write_between_marks(into, _SIZES_MARK, markdown(report))
+        typer.echo(f"Written into {into}")
 
 
 @evaluate_app.command("xcos")

@@ -191,6 +191,15 @@ MethodOption = Annotated[
     str, typer.Option(help="What makes the confidence: beta, xface (the paper's), logistic or isotonic.")
 ]
 
+SizedMethodOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What makes the confidence: beta-size, which counts the sizes of the faces in, by smaller "
+        "copies of the photos; beta, xface (the paper's), logistic or isotonic. Unless given beta-size, or "
+        "for aligned crops and distances beta."
+    ),
+]
+
 CountOption = Annotated[int, typer.Option(min=2, help="How many pairs to draw from a folder of people.")]
 
 SeedOption = Annotated[
@@ -213,11 +222,11 @@ def listed(words: str) -> list[str]:
     return [word for word in (part.strip() for part in words.split(",")) if word]
 
 
-def check_method(method: str) -> None:
+def check_method(method: str, *further: str) -> None:
     """Refuses an unknown method before the work that it would come after."""
     from xfv_demo.calibration.calibrators import CALIBRATORS
 
-    if method not in CALIBRATORS:
+    if method not in (*CALIBRATORS, *further):
         raise CalibrationError(
-            f'there is no calibration method "{method}"; take one of {", ".join(CALIBRATORS)}'
+            f'there is no calibration method "{method}"; take one of {", ".join((*further, *CALIBRATORS))}'
         )

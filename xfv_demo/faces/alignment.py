@@ -26,6 +26,10 @@ ARCFACE_TEMPLATE: FloatArray = np.array(
 )
 ARCFACE_TEMPLATE.setflags(write=False)
 
+# Pixels between the eyes of an aligned face. A face with less in its photo had to be enlarged: the model sees
+# pixels that the camera did not.
+ALIGNED_EYE_DISTANCE = float(np.linalg.norm(ARCFACE_TEMPLATE[1] - ARCFACE_TEMPLATE[0]))
+
 # A bilinear warp reads four pixels for each one it writes; below this scale it would skip some and alias.
 _SMALLEST_BILINEAR_SCALE = 0.5
 

@@ -10,18 +10,21 @@ ones lie where wrong decisions at a stated 90 % and more begin to be common, and
 photos as they are.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfv_demo.faces.alignment import ALIGNED_SIZE, ARCFACE_TEMPLATE, estimate_similarity, template_misfit
+from xfv_demo.faces.alignment import (
+    ALIGNED_EYE_DISTANCE,
+    ALIGNED_SIZE,
+    estimate_similarity,
+    template_misfit,
+)
 from xfv_demo.types import AlignedFace, FloatArray
 
-# Between the eyes of an aligned face. A face with less in its photo had to be enlarged: the model sees
-# pixels that the camera did not.
-_EYES_APART = float(np.linalg.norm(ARCFACE_TEMPLATE[1] - ARCFACE_TEMPLATE[0]))
 # From brows to chin and between the temples, without hair and background.
 _ROWS, _COLUMNS = slice(20, 100), slice(25, 87)
 # With some of the cheeks, so that each direction has room for the distance over which sharpness is measured.
@@ -47,10 +50,12 @@ class Caution:
     Attributes:
         words: They go on from "the face is".
         withholds: Whether that is so much the case that no confidence can be given.
+        counted: Whether the calibration counts it in.
     """
 
     words: str
     withholds: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,12 @@ class _Bounds:
         return [Caution(words, value < self.withhold)] if value < self.caution else []
 
 
-_SIZE = _Bounds(_EYES_APART, 8)
+_SIZE = _Bounds(ALIGNED_EYE_DISTANCE, 8)
 _SHARPNESS = _Bounds(1.8, 1.5)
+# A face that was enlarged is less sharp by that alone, which a calibration by size counts in. For those of
+# fewer pixels than the first number the bound falls by the second with each halving: of LFW's images shrunk
+# to 30 to 14 %, one in 100 is below it, as of those that are not shrunk.
+_SHARP_SIZE, _SHARPNESS_BY_SIZE = 12, 0.35
 _CONTRAST = _Bounds(10, 6)
 _SATURATION = _Bounds(0.2, 0.35)
 _NOISE = _Bounds(2500, 5000)
@@ -86,11 +95,13 @@ _MASKED = "perhaps masked, as its lower half has another colour or little detail
 _DARK = 60
 
 
-def cautions(face: AlignedFace) -> tuple[Caution, ...]:
+def cautions(face: AlignedFace, smallest_size: float | None = None) -> tuple[Caution, ...]:
     """Why a verdict on a face deserves less trust than the calibration promises.
 
     Args:
         face: A face that was found and aligned.
+        smallest_size: The smallest size that the calibration covers, in pixels between the eyes, where it
+            counts sizes in.
 
     Returns:
         The reasons, none for a good face. Size, sharpness, contrast, exposure, grain and masks are told by
@@ -101,14 +112,22 @@ def cautions(face: AlignedFace) -> tuple[Caution, ...]:
     inner = grey[_ROWS, _COLUMNS]
     landmarks = face.face.landmarks
     apart = face.face.eye_distance
-    reasons = _SIZE.undercut(
-        apart, f"small ({apart:.0f} pixels between the eyes; the model looks at {_EYES_APART:.0f})"
-    )
+    blur = _SHARPNESS
+    small = f"small ({apart:.0f} pixels between the eyes; the model looks at {ALIGNED_EYE_DISTANCE:.0f})"
+    if smallest_size is None:
+        reasons = _SIZE.undercut(apart, small)
+    elif apart < smallest_size:
+        words = f"{apart:.1f} pixels between the eyes; the calibration was made down to {smallest_size:.1f}"
+        reasons = [Caution(f"off the calibrated range ({words})", withholds=True)]
+    else:
+        reasons = [Caution(small, counted=True)] if apart < _SIZE.caution else []
+        halvings = max(0.0, math.log2(_SHARP_SIZE / apart))
+        blur = replace(blur, withhold=blur.withhold - _SHARPNESS_BY_SIZE * halvings)
     contrast = float(inner.std())
     dull = "dark" if inner.mean() < _DARK else "of little contrast"
     reasons += _CONTRAST.undercut(contrast, dull)
     # Of a dull face, and of one that was enlarged, sharpness says nothing new unless it is very low.
-    blurred = _SHARPNESS.undercut(sharpness(grey), "blurred")
+    blurred = blur.undercut(sharpness(grey), "blurred")
     reasons += [one for one in blurred if one.withholds or not reasons]
     reasons += _SATURATION.exceeded(float((inner >= _SATURATED).mean()), "overexposed")
     reasons += _NOISE.exceeded(float(cv2.Laplacian(inner, cv2.CV_32F).var()), "grainy")

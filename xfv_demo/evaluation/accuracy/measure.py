@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xfv_demo._version import __version__
-from xfv_demo.calibration.calibrators import DEFAULT_METHOD
+from xfv_demo.calibration.calibrators import DEFAULT_METHOD, SIZED_METHOD
 from xfv_demo.datasets.opening import balanced, in_folds
 from xfv_demo.errors import XfvError
 from xfv_demo.runtime.console import progress_bar
@@ -18,7 +18,9 @@ from xfv_demo.runtime.console import progress_bar
 if TYPE_CHECKING:
     from xfv_demo.batch.align import DetectionFailure, FaceChoice
     from xfv_demo.calibration.calibration import Calibration
+    from xfv_demo.calibration.face_sizes import SizedPairs
     from xfv_demo.datasets.pairs import PairCounts, PairSet
+    from xfv_demo.metrics.intervals import Doubles
     from xfv_demo.metrics.pair_scores import PairScores
     from xfv_demo.models.compiled import CompiledEmbedder
     from xfv_demo.runtime.download import Progress
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A data set's pairs, measured by a model, here or elsewhere."""
+    """A data set's pairs, measured by a model, here or elsewhere.
+
+    `sizes` are those of `PairDistances`, `copies` as from `measure_copies`; None where they are not known.
+    """
 
     name: str
     model: str
@@ -37,14 +42,30 @@ class Measured:
     left_out: "PairCounts"
     failures: "tuple[DetectionFailure, ...]"
     seconds: float | None
+    sizes: "Doubles | None" = None
+    copies: "SizedPairs | None" = None
 
-    def calibration(self, method: str = DEFAULT_METHOD) -> "Calibration":
-        """The model's calibration on these pairs, by a key of `CALIBRATORS`."""
+    def calibration(self, method: str | None = None) -> "Calibration":
+        """The model's calibration on these pairs.
+
+        Args:
+            method: A key of `CALIBRATORS`, or "beta-size"; where None that one if copies were measured, else
+                "beta".
+        """
         from xfv_demo.calibration.calibration import Calibration
+        from xfv_demo.evaluation.accuracy.small_copies import SIZE_RANGE
 
+        counted = self.copies if method in (None, SIZED_METHOD) else None
+        if method == SIZED_METHOD and counted is None:
+            raise XfvError(
+                f"the method {SIZED_METHOD} needs photos, to shrink them; take another for aligned crops and "
+                "distances"
+            )
         return Calibration.fit(
             self.scores,
-            method=method,
+            method=DEFAULT_METHOD if method in (None, SIZED_METHOD) else method,
+            copies=counted,
+            size_range=SIZE_RANGE,
             model=self.model,
             model_sha256=self.model_sha256,
             dataset=self.name,
@@ -59,12 +80,14 @@ def measure(
     *,
     foldwise: bool = True,
     progress: "Progress | None" = None,
+    copies: bool = False,
     **loading: Any,
 ) -> Measured:
     """Embeds a set's images and measures its pairs, leaving out those that lack a face.
 
     `loading` is as for `load_embedder`, where the model is none yet. A bar shows how far it is, but where
-    `progress` is told.
+    `progress` is told. With `copies`, pairs of small faces are measured too, unless the images are aligned
+    crops: of those nobody knows how large the faces were.
     """
     import numpy as np
 
@@ -86,6 +109,15 @@ def measure(
         nullcontext(progress) if progress else progress_bar(f"Embedding {pairs.name}") as show,
     ):
         measured = measure_pairs(pairs, embedder, store, face=face, progress=show)
+    small = None
+    if copies and not pairs.aligned:
+        from xfv_demo.evaluation.accuracy.small_copies import measure_copies
+
+        with (
+            closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as store,
+            nullcontext(progress) if progress else progress_bar(f"Smaller copies of {pairs.name}") as show,
+        ):
+            small = measure_copies(pairs, measured.sizes, embedder, store, face=face, progress=show)
     usable = np.isfinite(measured.distances)
     lost = PairCounts.of(pairs.genuine[~usable])
     _say_failures(measured.failures, lost)
@@ -98,6 +130,8 @@ def measure(
         face=None if pairs.aligned else face,
         left_out=lost,
         failures=measured.failures,
+        sizes=measured.sizes[usable],
+        copies=small,
         seconds=time.monotonic() - start,
     )
 
