@@ -402,7 +402,7 @@ def test_confidence_ratio_and_posterior_are_of_one_probability(sure):
 
 def test_of_several_pairs_the_ratio_is_divided_as_the_confidence_is():
     calibration = AtOneTenth()
-    calibration.probability_of_closest = lambda distance, pairs: 99 / (99 + pairs)
+    calibration.probability_of_closest = lambda distance, pairs, sizes: 99 / (99 + pairs)
     verifier = Verifier(MeanColour(), calibration, detector=TemplateFaces(3))
     verification = verifier.verify(
         textured((180, 60, 60)), textured((180, 60, 60)), probe_face="best", reference_face="best"
