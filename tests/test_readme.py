@@ -271,3 +271,14 @@ def test_in_the_benchmarks_figure_no_number_lies_on_another(explanations):
     boxes = [words.get_window_extent() for words in numbers]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     assert "equal times side by side" in axes.get_xlabel()
+
+
+def test_the_confidence_by_size_is_as_the_command_wrote_it():
+    from pydantic import TypeAdapter
+
+    from xfv_demo.evaluation.accuracy.by_size import FORMAT, SizeReport, markdown
+
+    read = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-sizes.json").read_text())
+    assert (read.pop("format"), read.pop("version")) == FORMAT
+    section = README.read_text().partition("<!-- sizes -->")[2].partition("<!-- /sizes -->")[0]
+    assert section.strip() == markdown(TypeAdapter(SizeReport).validate_python(read))
