@@ -165,6 +165,8 @@ SeveralDataOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--data",
+        parser=dataset_path,
+        metavar="DATA",
         help="As for evaluate lfw, or a folder with the images and the list of SLLFW, CALFW, CPLFW, XQLFW or "
         "MLFW, or of aligned faces with its NAME_ann.txt. Given several times, the sets come in one table.",
     ),
