@@ -286,7 +286,8 @@ def test_lfw(run, lfw, lfw_cache, embedder, monkeypatch, tmp_path):
     # One fold's threshold, of 600 pairs, may leave a pair or two of the other on the wrong side.
     folds = shipped["accuracy"]["folds"][-2:]
     assert first["accuracy"]["folds"] == pytest.approx(folds, abs=0.004)
-    assert first["separation"]["eer"] == pytest.approx(shipped["separation"]["eer"], abs=0.004)
+    # Measured on these two folds; 0.8 % on all ten.
+    assert first["separation"]["eer"] == pytest.approx(0.0033, abs=0.002)
     assert second["accuracy"] == first["accuracy"]
 
 
