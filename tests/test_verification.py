@@ -158,8 +158,10 @@ def test_the_threshold_itself_is_not_the_same_person():
         dataset = "paper"
         model_sha256 = None
         method = "paper"
-        probability_bounds = Interval(0.001, 0.999)
         sizes = None
+
+        def probability_bounds(self, sizes):
+            return Interval(0.001, 0.999)
 
         def threshold_at(self, sizes):
             return self.threshold
@@ -282,8 +284,10 @@ class AtOneTenth:
     dataset = "paper"
     model_sha256 = None
     method = "paper"
-    probability_bounds = Interval(0.001, 0.999)
     sizes = None
+
+    def probability_bounds(self, sizes):
+        return Interval(0.001, 0.999)
 
     def threshold_at(self, sizes):
         return self.threshold
@@ -319,7 +323,7 @@ def shrunken(tint, apart):
 
 def verify_small(first, second, **settings):
     """Two faces of such sizes, by a calibration that counts sizes in, from 6 pixels up."""
-    correction = SizeCorrection(ALIGNED_EYE_DISTANCE, 6.0, (0.0, 0.0, 2.0), (0.0, 0.0, 1.0))
+    correction = SizeCorrection(ALIGNED_EYE_DISTANCE, 6.0, (0.0, 0.0, 2.0), (0.0, 0.0, 1.0), 500)
     fitted = Calibration.fit(*lfw_like(), method="beta")
     # The threshold is low, as the mean colours of these are not far from that of pictures of nobody.
     fitted = dataclasses.replace(fitted, sizes=correction, threshold=0.1)
@@ -336,6 +340,8 @@ def test_a_small_face_moves_threshold_and_confidence_and_that_is_said():
     assert verification.confidence == min(
         fitted.confidence(verification.distance, sizes), fitted.largest_confidence
     )
+    assert verification.largest_confidence == fitted.probability_bounds(sizes).high
+    assert verification.confidence <= verification.largest_confidence < fitted.largest_confidence
     assert verification.confidence_method == "beta-size"
     (caution,) = verification.cautions
     assert caution.startswith('the face in "reference" is small (12 pixels between the eyes;')

@@ -224,7 +224,7 @@ class Verifier:
         told = tuple(self._doubt_in_words(doubt) for doubt in doubts)
         probability = None if withheld else self._probability(distance, sizes, same_person, pairs_compared)
         confidence = self._confidence(probability, same_person, pairs_compared)
-        bounds = None if calibration is None else calibration.probability_bounds
+        bounds = None if calibration is None else calibration.probability_bounds(sizes)
         return Verification(
             model=self._model_name,
             calibration=None if calibration is None else calibration.dataset,
@@ -302,7 +302,7 @@ class Verifier:
         """
         if self.calibration is None:
             return None
-        bounds = self.calibration.probability_bounds
+        bounds = self.calibration.probability_bounds(sizes)
         counted = pairs_compared if same_person else 1
         probability = self.calibration.probability_of_closest(distance, counted, sizes)
         return min(max(probability, bounds.low), bounds.high)

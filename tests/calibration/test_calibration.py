@@ -626,12 +626,12 @@ class TestHowNearToCertainty:
     def test_without_bounds_of_the_ratio_the_number_of_pairs_bounds(self):
         calibration = dataclasses.replace(self.of_classes_apart(), elub=None)
         largest = calibration.largest_confidence
-        bounds = calibration.probability_bounds
+        bounds = calibration.probability_bounds()
         assert (bounds.low, bounds.high) == (1 - largest, largest)
 
     def test_the_narrower_bound_holds_on_each_side(self):
         calibration = dataclasses.replace(self.of_classes_apart(), elub=(-1.0, 9.0))
-        bounds = calibration.probability_bounds
+        bounds = calibration.probability_bounds()
         assert (bounds.low, bounds.high) == pytest.approx((1 / 11, calibration.largest_confidence))
 
     def test_few_that_mislead_bound_far_below_the_number_of_pairs(self):

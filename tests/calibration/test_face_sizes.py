@@ -26,12 +26,45 @@ def plain():
 @pytest.fixture(scope="module")
 def by_hand(plain):
     """One small face moves the log odds by 2, two by 1; nothing else changes."""
-    moved = SizeCorrection(36.0, 6.0, one_small=(0.0, 0.0, 2.0), both_small=(0.0, 0.0, 1.0))
+    moved = SizeCorrection(36.0, 6.0, one_small=(0.0, 0.0, 2.0), both_small=(0.0, 0.0, 1.0), pairs=500)
     return dataclasses.replace(plain, sizes=moved)
 
 
 def log_odds(probability):
     return np.log(probability) - np.log1p(-probability)
+
+
+class TestCarried:
+    """By how many pairs what is stated is carried: 3,000 of each class at full size, 500 copied."""
+
+    @pytest.fixture
+    def bounds(self, by_hand):
+        assert (by_hand.genuine_pairs, by_hand.impostor_pairs) == (3000, 3000)
+        return dataclasses.replace(by_hand, elub=None).probability_bounds
+
+    def test_at_full_size_nothing_changes(self, bounds, by_hand):
+        assert bounds((36, 50)) == bounds() == bounds(None)
+        assert bounds().high == by_hand.largest_confidence == pytest.approx(0.05 ** (1 / 3000), abs=1e-6)
+
+    @pytest.mark.parametrize("sizes", [(6, 36), (36, 6), (6, 6), (3, 40)])
+    def test_at_the_smallest_those_that_were_copied_carry(self, bounds, sizes):
+        assert bounds(sizes).high == pytest.approx(0.05 ** (1 / 500), abs=1e-6)
+        assert bounds(sizes).low == pytest.approx(1 - bounds(sizes).high)
+
+    def test_between_both_count_by_their_share_of_the_change(self, bounds):
+        # Half of the way in the logs of the sizes, the change is an eighth.
+        pairs = int(3000 ** (7 / 8) * 500 ** (1 / 8))
+        assert bounds((36**0.5 * 6**0.5, 36)).high == pytest.approx(0.05 ** (1 / pairs), abs=1e-6)
+
+    def test_copies_of_a_pair_are_no_further_pairs(self):
+        genuine = np.repeat([True, False, False], 30)
+        scores = PairScores(np.linspace(0.1, 1, 90), genuine, np.arange(90) % 2)
+        of_pair = np.concatenate([np.arange(30) % 7, 100 + np.arange(60) % 11])
+        assert SizedPairs(scores, np.full((90, 2), 9.0), of_pair).pairs == 7
+
+    def test_the_closest_of_several_is_held_to_it_too(self, by_hand):
+        high = by_hand.probability_bounds((6, 6)).high
+        assert by_hand.probability_of_closest(0.0, 3, (6, 6)) == pytest.approx(high / (high + 3 * (1 - high)))
 
 
 class TestByHand:
@@ -71,8 +104,8 @@ class TestByHand:
         assert by_hand.threshold_at((40, 400)) == plain.threshold
 
     def test_the_closest_of_several_counts_sizes_in(self, by_hand):
-        chance = by_hand.probability(0.6, (6, 36))
-        assert by_hand.probability_of_closest(0.6, 3, (6, 36)) == pytest.approx(
+        chance = by_hand.probability(0.65, (6, 36))
+        assert by_hand.probability_of_closest(0.65, 3, (6, 36)) == pytest.approx(
             chance / (chance + 3 * (1 - chance))
         )
 
@@ -97,7 +130,7 @@ class TestByHand:
 )
 def test_the_probability_never_rises_with_the_distance(first, second, one, both):
     calibrator = BetaCalibrator(a=2.0, b=14.0, c=-16.0, bound=3e-4)
-    correction = SizeCorrection(36.0, 6.0, one, both)
+    correction = SizeCorrection(36.0, 6.0, one, both, 500)
     correction.check_falling(calibrator)
     sizes = np.broadcast_to([first, second], (GRID.size, 2))
     probability = correction.probability(calibrator, GRID, sizes)
@@ -114,7 +147,7 @@ def sized(truth, rng, count=40_000):
     # Equal classes, as the fit weighs them so.
     kept = np.concatenate([np.flatnonzero(genuine)[: count // 4], np.flatnonzero(~genuine)[: count // 4]])
     scores = PairScores(distances[kept], genuine[kept], np.arange(len(kept)) % 4)
-    return SizedPairs(scores, sizes[kept])
+    return SizedPairs(scores, sizes[kept], kept)
 
 
 class TestFit:

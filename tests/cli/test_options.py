@@ -253,7 +253,7 @@ class TestOwnThreshold:
         found = Verifier(colours, calibration, detector=Tiles(), threshold=threshold).verify(
             row(RED), row(colour)
         )
-        bounds = calibration.probability_bounds
+        bounds = calibration.probability_bounds()
         probability = np.clip(calibration.probability(found.distance), bounds.low, bounds.high)
         assert found.same_person is (found.distance < threshold)
         assert found.confidence == pytest.approx(probability if found.same_person else 1 - probability)

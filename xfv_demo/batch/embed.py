@@ -35,7 +35,8 @@ class SetEmbeddings:
     """What a model makes of the images of a data set.
 
     Attributes:
-        embeddings: (N, D) float32, of length 1, in the order of the keys asked for; NaN where there is none.
+        embeddings: (N, D) float32, as the model gives them, in the order of the keys asked for; NaN where
+            there is none.
         sizes: (N,) float64, pixels between the eyes of each face, in its image; NaN likewise.
         failures: The images without an embedding.
     """
@@ -43,6 +44,13 @@ class SetEmbeddings:
     embeddings: FloatArray
     sizes: Doubles
     failures: tuple[DetectionFailure, ...]
+
+    def unit_length(self) -> FloatArray:
+        """The embeddings scaled to length 1; NaN where there is none."""
+        vectors = self.embeddings.copy()
+        found = np.isfinite(vectors).all(axis=1)
+        vectors[found] = unit_embeddings(vectors[found], int(found.sum()))
+        return vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +212,7 @@ def measure_pairs(
         workers=workers,
         progress=progress,
     )
-    vectors = made.embeddings
-    found = np.isfinite(vectors).all(axis=1)
-    vectors[found] = unit_embeddings(vectors[found], int(found.sum()))
+    vectors = made.unit_length()
     distances = cosine_distance(vectors[pairs.first], vectors[pairs.second])
     sizes = np.stack([made.sizes[pairs.first], made.sizes[pairs.second]], axis=1)
     return PairDistances(distances, sizes, made.failures)

@@ -322,17 +322,25 @@ class Calibration:
         wrong; the smaller class bounds both decisions. 3,000 pairs of each carry 99.9 %, 300 carry 99.0 %,
         20 carry 86.1 %. Rounded down to six digits, those of `Verification.to_dict`.
         """
-        risk = largest_rate(0, min(self.genuine_pairs, self.impostor_pairs), CONFIDENCE_LEVEL)
-        return max(0.5, math.floor((1 - risk) * 1e6) / 1e6)
+        return _carried_by(min(self.genuine_pairs, self.impostor_pairs))
 
-    @property
-    def probability_bounds(self) -> Interval:
-        """How near to 0 and to 1 P(genuine | distance) is stated of a pair, within (0, 1).
+    def probability_bounds(self, sizes: ArrayLike | None = None) -> Interval:
+        """How near to 0 and to 1 P(genuine | distance, sizes) is stated of a pair, within (0, 1).
 
         What `largest_confidence` leaves open on either side, and no likelihood ratio beyond `elub`. So the
-        confidence, the likelihood ratio and what follows from it under a prior are of one probability.
+        confidence, the likelihood ratio and what follows from it under a prior are of one probability. Where
+        the sizes change the probability, by so much fewer pairs it is carried: those that were copied.
+
+        Args:
+            sizes: (2,), as for `threshold_at`.
+
+        Raises:
+            CalibrationError: If a size is not a number above 0.
         """
         largest = self.largest_confidence
+        if self.sizes is not None and sizes is not None:
+            pairs = min(self.genuine_pairs, self.impostor_pairs)
+            largest = _carried_by(math.floor(self.sizes.pairs_at(pairs, _checked_sizes(sizes))))
         low, high = (1 / (1 + 10**-bound) for bound in self.elub or (-math.inf, math.inf))
         return Interval(low=max(low, 1 - largest), high=min(high, largest))
 
@@ -472,7 +480,7 @@ class Calibration:
         """
         if pairs < 1:
             raise CalibrationError(f"the closest of {pairs} pairs is none")
-        probability = min(self.probability(distance, sizes), self.probability_bounds.high)
+        probability = min(self.probability(distance, sizes), self.probability_bounds(sizes).high)
         return probability / (probability + pairs * (1 - probability))
 
     @overload
@@ -596,6 +604,12 @@ def _checked_sizes(sizes: ArrayLike) -> Doubles:
     if values.shape[-1:] != (2,) or not (values > 0).all():
         raise CalibrationError("sizes of faces must be two numbers above 0 a pair: pixels between the eyes")
     return values
+
+
+def _carried_by(pairs: int) -> float:
+    """The largest confidence that so many pairs of each class carry; see `Calibration.largest_confidence`."""
+    risk = largest_rate(0, pairs, CONFIDENCE_LEVEL)
+    return max(0.5, math.floor((1 - risk) * 1e6) / 1e6)
 
 
 def _like_given(values: NDArray[Any]) -> Any:

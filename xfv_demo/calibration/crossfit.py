@@ -128,7 +128,7 @@ def foldwise_decisions(
         held_out = scores.folds == fold
         same_person[held_out] = is_same(scores.distances[held_out], calibration.threshold)
         confidences[held_out] = calibration._confidence(scores.distances[held_out])
-        bounds = calibration.probability_bounds
+        bounds = calibration.probability_bounds()
         stated = calibration.probability(scores.distances[held_out])
         probabilities[held_out] = np.clip(stated, bounds.low, bounds.high)
     return FoldwiseDecisions(scores, tuple(calibrations), same_person, confidences, probabilities)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from xfv_demo.calibration.calibrators import BetaCalibrator, fit_log_odds
 from xfv_demo.errors import CalibrationError
 from xfv_demo.metrics.decision import LARGEST_DISTANCE
-from xfv_demo.metrics.intervals import Booleans, Doubles
+from xfv_demo.metrics.intervals import Booleans, Doubles, Integers
 from xfv_demo.metrics.pair_scores import PairScores
 
 # Halvings of [0, 2] in search of a threshold: beyond what double precision tells apart.
@@ -33,15 +33,23 @@ class SizedPairs:
     Attributes:
         scores: The pairs' distances, labels and folds.
         sizes: (N, 2) float64, above 0: pixels between the eyes of both faces, in their photos.
+        of_pair: (N,) integers: which pair each is a copy of.
     """
 
     scores: PairScores
     sizes: Doubles
+    of_pair: Integers
+
+    @property
+    def pairs(self) -> int:
+        """Of how many pairs of the smaller class these are copies: no more tell of chance."""
+        genuine = self.scores.genuine
+        return min(np.unique(self.of_pair[side]).size for side in (genuine, ~genuine))
 
     def outside(self, fold: int) -> "SizedPairs":
         """The pairs of all other folds."""
         others = self.scores.folds != fold
-        return SizedPairs(self.scores.outside(fold), self.sizes[others])
+        return SizedPairs(self.scores.outside(fold), self.sizes[others], self.of_pair[others])
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,14 @@ class SizeCorrection:
         smallest: The smallest size that the calibration covers.
         one_small: The changes of a, b and c where one face is of the smallest size, the other of full size.
         both_small: The changes where both faces are of the smallest size.
+        pairs: On how many pairs of the smaller class the changes rest; see `SizedPairs.pairs`.
     """
 
     largest: float
     smallest: float
     one_small: tuple[float, float, float]
     both_small: tuple[float, float, float]
+    pairs: int
 
     def __post_init__(self) -> None:
         """Refuses what no fit can have made.
@@ -81,7 +91,8 @@ class SizeCorrection:
             CalibrationError: If a number is not finite or the sizes are none.
         """
         changes = np.array([self.one_small, self.both_small])
-        if not (0 < self.smallest < self.largest < np.inf and np.isfinite(changes).all()):
+        is_sound = 0 < self.smallest < self.largest < np.inf and np.isfinite(changes).all()
+        if not is_sound or self.pairs < 1:
             raise CalibrationError("the calibration's sizes of faces are none that a fit can give")
 
     @classmethod
@@ -110,7 +121,7 @@ class SizeCorrection:
             ridge=_RIDGE,
         )
         one, both = found.reshape(2, 3)
-        return cls(largest, smallest, tuple(one.tolist()), tuple(both.tolist()))
+        return cls(largest, smallest, tuple(one.tolist()), tuple(both.tolist()), pairs.pairs)
 
     def check_falling(self, calibrator: BetaCalibrator) -> None:
         """Refuses changes by which the probability could rise with the distance.
@@ -125,6 +136,20 @@ class SizeCorrection:
     def covers(self, sizes: ArrayLike) -> Booleans:
         """Whether sizes (...) are no smaller than those that the calibration was made on."""
         return np.asarray(np.asarray(sizes, dtype=np.float64) >= self.smallest)
+
+    def pairs_at(self, of_full_size: int, sizes: Doubles) -> float:
+        """On how many pairs rests what is stated of two faces: a mean of both numbers, by how far they count.
+
+        Args:
+            of_full_size: On how many rests what holds at full size.
+            sizes: (2,) above 0.
+
+        Returns:
+            The geometric mean of that and of `pairs`, weighted by the smaller face's share of the change (t1
+            of the class): the one at full size, the other at the smallest.
+        """
+        share = float(_shares(sizes, self.largest, self.smallest).sum())
+        return float(of_full_size ** (1 - share) * min(self.pairs, of_full_size) ** share)
 
     def probability(self, calibrator: BetaCalibrator, distances: Doubles, sizes: Doubles) -> Doubles:
         """P(genuine | distance, sizes).

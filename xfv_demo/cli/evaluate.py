@@ -16,6 +16,7 @@ from xfv_demo.cli.options import (
     ChannelsOption,
     CountOption,
     DataOption,
+    DatasetNameOption,
     DistancesOption,
     FaceOption,
     InputRangeOption,
@@ -94,9 +95,7 @@ def calibrate(
     input_range: InputRangeOption = None,
     channels: ChannelsOption = None,
     pairs_file: PairsFileOption = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="What to call the data set; its own name unless given.")
-    ] = None,
+    dataset: DatasetNameOption = None,
     method: SizedMethodOption = None,
     count: CountOption = 6000,
     face: FaceOption = "central",
@@ -198,9 +197,7 @@ def evaluate_pairs(
     input_range: InputRangeOption = None,
     channels: ChannelsOption = None,
     pairs_file: PairsFileOption = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="What to call the data set; its own name unless given.")
-    ] = None,
+    dataset: DatasetNameOption = None,
     method: MethodOption = DEFAULT_METHOD,
     count: CountOption = 6000,
     face: FaceOption = "central",
@@ -237,9 +234,7 @@ def evaluate_sizes(
     input_range: InputRangeOption = None,
     channels: ChannelsOption = None,
     pairs_file: PairsFileOption = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="What to call the data set; its own name unless given.")
-    ] = None,
+    dataset: DatasetNameOption = None,
     count: CountOption = 6000,
     pairs: Annotated[
         int, typer.Option("--worse-pairs", min=40, help="Of how many pairs to make worse copies.")
@@ -290,9 +285,7 @@ def evaluate_xcos(
         ),
     ] = None,
     pairs_file: PairsFileOption = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="What to call the data set; its own name unless given.")
-    ] = None,
+    dataset: DatasetNameOption = None,
     count: CountOption = 6000,
     face: FaceOption = "central",
     aligned: AlignedSetOption = False,
@@ -328,9 +321,7 @@ def evaluate_patch_lfw(
     pairs_file: Annotated[
         Path | None, typer.Option(help="LFW's list of pairs; pairs.txt beside the images unless given.")
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="What to call the data set; its own name unless given.")
-    ] = None,
+    dataset: DatasetNameOption = None,
     count: CountOption = 6000,
     sanity_pairs: Annotated[
         int, typer.Option(min=0, help="On how many genuine pairs to check what the maps depend on.")

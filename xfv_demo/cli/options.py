@@ -202,6 +202,10 @@ SizedMethodOption = Annotated[
     ),
 ]
 
+DatasetNameOption = Annotated[
+    str | None, typer.Option("--dataset", help="What to call the data set; its own name unless given.")
+]
+
 CountOption = Annotated[int, typer.Option(min=2, help="How many pairs to draw from a folder of people.")]
 
 SeedOption = Annotated[

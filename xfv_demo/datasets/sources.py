@@ -262,11 +262,8 @@ def unpack(path: Path, folder: Path) -> None:
         zlib.error,
         EOFError,
         ValueError,
+        RuntimeError,  # zipfile's word for a password, and for a compression that it does not know
     ) as error:
-        raise _damaged(path.name, kind) from error
-    except (
-        RuntimeError
-    ) as error:  # zipfile's word for a password, and for a compression that it does not know
         raise _damaged(path.name, kind) from error
 
 

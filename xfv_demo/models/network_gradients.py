@@ -230,7 +230,8 @@ def _shrunk(node: Any, gradient: Any, number: int) -> Any:
     return _ops().reduce_sum(gradient, _integers(axes), keep_dims=True) if axes else gradient
 
 
-def _where(condition: Any) -> Any:
+def _as_numbers(condition: Any) -> Any:
+    """1 where it holds, 0 elsewhere."""
     return _ops().convert(condition, "f32")
 
 
@@ -266,7 +267,7 @@ def _through_choice(node: Any, gradient: Any, number: int) -> Any:
     is_maximum = node.get_type_name() == "Maximum"
     is_first = ops.greater_equal(first, second) if is_maximum else ops.less_equal(first, second)
     return _shrunk(
-        node, ops.multiply(gradient, _where(ops.logical_not(is_first) if number else is_first)), number
+        node, ops.multiply(gradient, _as_numbers(ops.logical_not(is_first) if number else is_first)), number
     )
 
 
@@ -308,7 +309,7 @@ def _between(x: Any, low: float, high: float) -> Any:
 
 def _clamp_slope(node: Any, x: Any, _y: Any) -> Any:
     settings = node.get_attributes()
-    return _where(_between(x, settings["min"], settings["max"]))
+    return _as_numbers(_between(x, settings["min"], settings["max"]))
 
 
 def _elu_slope(node: Any, x: Any, y: Any) -> Any:
@@ -328,7 +329,7 @@ def _swish_slope(node: Any, x: Any, y: Any) -> Any:
 def _hswish_slope(_node: Any, x: Any, _y: Any) -> Any:
     ops = _ops()
     middle = ops.add(ops.multiply(x, np.float32(1 / 3)), np.float32(0.5))
-    return ops.select(_between(x, -3, 3), middle, _where(ops.greater_equal(x, np.float32(3))))
+    return ops.select(_between(x, -3, 3), middle, _as_numbers(ops.greater_equal(x, np.float32(3))))
 
 
 def _gelu_slope(node: Any, x: Any, _y: Any) -> Any:
@@ -587,7 +588,6 @@ def _unchanged(_node: Any, gradient: Any, _number: int) -> Any:
 
 # By the operation's type in OpenVINO's set.
 _RULES: dict[str, Callable[[Any, Any, int], Any]] = {
-    "Result": _unchanged,
     "Convert": _unchanged,
     "Add": _through_sum,
     "Subtract": _through_sum,
@@ -605,10 +605,10 @@ _RULES: dict[str, Callable[[Any, Any, int], Any]] = {
     "Erf": _pointwise(lambda _node, x, _y: _ops().multiply(_bell(x, 1), np.float32(2 / math.sqrt(math.pi)))),
     "Tanh": _pointwise(lambda _node, _x, y: _ops().subtract(np.float32(1), _ops().multiply(y, y))),
     "Sigmoid": _pointwise(lambda _node, _x, y: _ops().multiply(y, _ops().subtract(np.float32(1), y))),
-    "Relu": _pointwise(lambda _node, x, _y: _where(_ops().greater(x, np.float32(0)))),
+    "Relu": _pointwise(lambda _node, x, _y: _as_numbers(_ops().greater(x, np.float32(0)))),
     "SoftPlus": _pointwise(lambda _node, x, _y: _ops().sigmoid(x)),
     "HSigmoid": _pointwise(
-        lambda _node, x, _y: _ops().multiply(_where(_between(x, -3, 3)), np.float32(1 / 6))
+        lambda _node, x, _y: _ops().multiply(_as_numbers(_between(x, -3, 3)), np.float32(1 / 6))
     ),
     "PRelu": _pointwise(_prelu_slope),
     "Clamp": _pointwise(_clamp_slope),

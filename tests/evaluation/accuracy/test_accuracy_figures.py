@@ -393,7 +393,7 @@ class TestTippett:
         for report in reports.values():
             decisions = report.evidence.decisions
             for fold, calibration in enumerate(decisions.calibrations):
-                bounds = calibration.probability_bounds
+                bounds = calibration.probability_bounds()
                 stated = decisions.probabilities[decisions.fold_of == fold]
                 assert bounds.low <= stated.min() <= stated.max() <= bounds.high
 

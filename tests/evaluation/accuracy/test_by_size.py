@@ -90,7 +90,7 @@ def report():
     distances, genuine = lfw_like()
     plain = Calibration.fit(distances, genuine, method="beta")
     fitted = dataclasses.replace(
-        plain, sizes=SizeCorrection(SIZE_RANGE[1], SIZE_RANGE[0], (0.0, 0.0, 1.0), (0.0, 0.0, 0.5))
+        plain, sizes=SizeCorrection(SIZE_RANGE[1], SIZE_RANGE[0], (0.0, 0.0, 1.0), (0.0, 0.0, 0.5), 500)
     )
     decided = _Decided.by(
         [fitted, fitted],

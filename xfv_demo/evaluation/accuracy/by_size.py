@@ -27,7 +27,7 @@ from xfv_demo.metrics.confidence import (
 from xfv_demo.metrics.decision import LARGEST_DISTANCE
 from xfv_demo.metrics.intervals import Booleans, Doubles, Integers, Interval, wilson_interval
 from xfv_demo.models.compiled import CompiledEmbedder
-from xfv_demo.models.similarity import cosine_distance, unit_embeddings
+from xfv_demo.models.similarity import cosine_distance
 from xfv_demo.runtime.console import progress_bar
 from xfv_demo.runtime.paths import cache_folder
 from xfv_demo.runtime.provenance import provenance, rounded
@@ -236,10 +236,7 @@ def measure_by_size(
         def embedded(source: Any, words: str) -> tuple[Any, Doubles]:
             with progress_bar(words) as show:
                 made = embed_images(source, subset.images, embedder, store, face=face, progress=show)
-            vectors = made.embeddings
-            found = np.isfinite(vectors).all(axis=1)
-            vectors[found] = unit_embeddings(vectors[found], int(found.sum()))
-            return vectors, made.sizes
+            return made.unit_length(), made.sizes
 
         own = embedded(subset.source, "Photos as they are")
         for kind, degradation in DEGRADATIONS.items():

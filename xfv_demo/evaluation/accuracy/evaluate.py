@@ -254,7 +254,7 @@ def _confidence(summary: CalibratorComparison, decisions: FoldwiseDecisions) -> 
 
 
 def _likelihood_ratios(calibration: Calibration, decisions: FoldwiseDecisions) -> LikelihoodRatios:
-    bounds, genuine = calibration.probability_bounds, decisions.scores.genuine
+    bounds, genuine = calibration.probability_bounds(), decisions.scores.genuine
     low, high = log10_likelihood_ratios([bounds.low, bounds.high]).tolist()
     return LikelihoodRatios(
         bounds=Interval(low=low, high=high),

@@ -16,7 +16,7 @@ from xfv_demo.faces.alignment import ALIGNED_EYE_DISTANCE
 from xfv_demo.metrics.intervals import Doubles
 from xfv_demo.metrics.pair_scores import PairScores
 from xfv_demo.models.compiled import CompiledEmbedder
-from xfv_demo.models.similarity import cosine_distance, unit_embeddings
+from xfv_demo.models.similarity import cosine_distance
 from xfv_demo.types import FloatArray
 
 # Sizes that a calibration covers, in pixels between the eyes: of LFW's faces MTCNN still finds 98 in 100 at
@@ -79,10 +79,7 @@ def measure_copies(
             face=face,
             progress=advance,
         )
-        vectors = made.embeddings
-        found = np.isfinite(vectors).all(axis=1)
-        vectors[found] = unit_embeddings(vectors[found], int(found.sum()))
-        levels.append((vectors, made.sizes))
+        levels.append((made.unit_length(), made.sizes))
     return _all_combinations(subset, levels)
 
 
@@ -110,4 +107,4 @@ def _all_combinations(pairs: PairSet, levels: Sequence[tuple[FloatArray, Doubles
             rows.append(there)
     kept = np.concatenate(rows)
     scores = PairScores(np.concatenate(distances), pairs.genuine[kept], pairs.folds[kept])
-    return SizedPairs(scores, np.concatenate(sizes))
+    return SizedPairs(scores, np.concatenate(sizes), kept)
