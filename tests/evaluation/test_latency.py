@@ -291,10 +291,12 @@ class TestMeasuring:
         # The pooled pixels are its grid, and what follows is affine; but nobody trained an xCos head on it.
         assert "there is no xCos head" in without
         methods = report.methods[str(model)]
-        assert [one.method for one in methods] == [name for name in EXPLAINERS if name != "xcos"]
+        assert [one.method for one in methods] == [name for name in measure._METHODS if name != "xcos"]
+        assert methods[0].method == "occlusion"
         for one in methods:
             assert 0 <= one.first_map <= one.total
-            assert (one.steps == 1) == (one.method in ("xssab", "grid", "fggb"))
+            single = ("xssab", "grid", "fggb", "integrated-gradients")
+            assert (one.steps == 1) == (one.method in single)
             assert one.engine == timings[2].engine
         commands = ("verify", "explain", "explain --methods occlusion")
         assert report.starts == {

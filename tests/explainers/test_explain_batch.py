@@ -89,6 +89,8 @@ VARIANTS = {
     **{name: (name, {}) for name in EXPLAINERS},
     "occlusion in pairs": ("occlusion", {"comparison": "paired", "fill": "noise", "geometry": "published"}),
     "occlusion, mean colour": ("occlusion", {"comparison": "reference", "fill": "mean"}),
+    "mean-face, smooth": ("mean-face", {"tile_size": 28, "gaussian_sigma": 3, "batch_size": 5}),
+    "integrated-gradients, as they are": ("integrated-gradients", {"steps": 5, "gaussian_sigma": 0}),
     "xssab, smooth": ("xssab", {"noise_samples": 5, "batch_size": 8, "gaussian_sigma": 2}),
     "fggb, smooth": ("fggb", {"gaussian_sigma": 3}),
 }

@@ -94,6 +94,18 @@ def occlusion_of_noise(embedder, **settings):
     )
 
 
+def mean_face(_embedder, **settings):
+    return EXPLAINERS["mean-face"](LinearEmbedder(), **settings)
+
+
+def fine_mean_face(embedder, **settings):
+    return EXPLAINERS["mean-face"](embedder, tile_size=28, gaussian_sigma=2, **settings)
+
+
+def integrated_gradients(embedder, **settings):
+    return EXPLAINERS["integrated-gradients"](embedder, **settings)
+
+
 def xssab(embedder, **settings):
     return EXPLAINERS["xssab"](embedder, 0.36, **settings)
 
@@ -140,6 +152,8 @@ def few_corrrise(embedder, **settings):
 
 
 CASES = {
+    "mean-face": [mean_face, fine_mean_face],
+    "integrated-gradients": [integrated_gradients],
     "occlusion": [occlusion, occlusion_of_noise],
     "xssab": [xssab, smooth_xssab],
     "grid": [grid],
@@ -331,6 +345,8 @@ def test_wrong_photos_are_refused_by_role(make, pair, wrong, message):
 
 # Of each method, what its last step of `stream_all` says and how `views` shows it.
 VIEWS = {
+    "mean-face": ["mean-face"],
+    "integrated-gradients": ["integrated-gradients"],
     "occlusion": ["all", "reference", "paired"],
     "xssab": ["combined", "for", "against"],
     "grid": ["smooth", "cells"],

@@ -17,6 +17,7 @@ from xfv_demo.cli import fetch as fetch
 from xfv_demo.cli import model as model
 from xfv_demo.cli import evaluate as evaluate
 from xfv_demo.cli import train as train
+from xfv_demo.cli import reference as reference
 # isort: on
 
 

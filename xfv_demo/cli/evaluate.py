@@ -313,10 +313,10 @@ def evaluate_patch_lfw(
     methods: Annotated[
         str,
         typer.Option(
-            help="What to measure, with commas between: occlusion, xssab, grid, xcos, fggb, corrrise. The "
-            "random map and the centre prior always come along."
+            help="What to measure, with commas between: mean-face, occlusion, xssab, integrated-gradients, "
+            "grid, xcos, fggb, corrrise. The random map and the centre prior always come along."
         ),
-    ] = "occlusion,xssab,grid,xcos,fggb,corrrise",
+    ] = "mean-face,occlusion,xssab,integrated-gradients,grid,xcos,fggb,corrrise",
     calibration: CalibrationOption = None,
     pairs_file: Annotated[
         Path | None, typer.Option(help="LFW's list of pairs; pairs.txt beside the images unless given.")

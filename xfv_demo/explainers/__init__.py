@@ -20,8 +20,12 @@ from xfv_demo.explainers.base import EXPLAINERS as EXPLAINERS
 
 # isort: off
 # A line registers a method. They are offered in this order.
+from xfv_demo.explainers.mean_face import MeanFaceExplainer as MeanFaceExplainer
 from xfv_demo.explainers.occlusion import OcclusionExplainer as OcclusionExplainer
 from xfv_demo.explainers.xssab import XssabExplainer as XssabExplainer
+from xfv_demo.explainers.integrated_gradients import (
+    IntegratedGradientsExplainer as IntegratedGradientsExplainer,
+)
 from xfv_demo.explainers.grid_cells import GridExplainer as GridExplainer
 from xfv_demo.explainers.xcos import XcosExplainer as XcosExplainer
 from xfv_demo.explainers.fggb import FggbExplainer as FggbExplainer

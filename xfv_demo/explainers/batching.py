@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -106,3 +107,21 @@ class BatchExplainer(Explainer):
             parts={name: MapPair(*maps[:, pair].astype(np.float32)) for name, maps in step.parts.items()},
             numbers={name: float(values[pair]) for name, values in step.numbers.items()},
         )
+
+
+def check_sigma(gaussian_sigma: float) -> None:
+    """Refuses a blur that there cannot be.
+
+    Raises:
+        ValueError: It is below 0 or not finite.
+    """
+    if not 0 <= gaussian_sigma < np.inf:
+        raise ValueError(f"gaussian_sigma must be at least 0, not {gaussian_sigma}")
+
+
+def blurred(maps: _Doubles, gaussian_sigma: float) -> _Doubles:
+    """Copies of maps, (..., 112, 112), blurred by a Gaussian of this width in pixels; as they are where 0."""
+    if not gaussian_sigma:
+        return maps.copy()
+    images = maps.reshape(-1, *maps.shape[-2:])
+    return np.array([cv2.GaussianBlur(image, (0, 0), gaussian_sigma) for image in images]).reshape(maps.shape)

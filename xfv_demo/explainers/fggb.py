@@ -7,13 +7,12 @@ arXiv 2403.04549).
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import register
-from xfv_demo.explainers.batching import BatchExplainer, BatchStep
+from xfv_demo.explainers.batching import BatchExplainer, BatchStep, blurred, check_sigma
 from xfv_demo.explainers.explanation import Explanation, View, for_and_against, parts_by_sign
 from xfv_demo.explainers.inputs import gradient_threshold
 from xfv_demo.models.base import GradientEmbedder
@@ -85,8 +84,7 @@ class FggbExplainer(BatchExplainer):
         batch_size: int = 16,
     ) -> None:
         self.threshold = gradient_threshold(embedder, threshold, "FGGB")
-        if not 0 <= gaussian_sigma < np.inf:
-            raise ValueError(f"gaussian_sigma must be at least 0, not {gaussian_sigma}")
+        check_sigma(gaussian_sigma)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self._embedder = embedder
@@ -118,9 +116,9 @@ class FggbExplainer(BatchExplainer):
                 np.take_along_axis(excesses, chosen, axis=1),
                 gradients.reshape(-1, mapped, pairs, *photos.shape[2:4]),
             )
-            blurred = self._blurred(maps)
+            shown = blurred(maps, self._gaussian_sigma)
             yield BatchStep(
-                blurred, distances, (start + chosen.shape[1]) / dimensions, parts=parts_by_sign(blurred)
+                shown, distances, (start + chosen.shape[1]) / dimensions, parts=parts_by_sign(shown)
             )
 
     def _gradients(
@@ -140,11 +138,3 @@ class FggbExplainer(BatchExplainer):
         length = np.linalg.norm(absolute, axis=(2, 3), keepdims=True)
         # A dimension that no pixel moves looks nowhere.
         return np.asarray(absolute / np.where(length == 0, 1, length))
-
-    def _blurred(self, maps: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A copy, as the maps go on being added to."""
-        if not self._gaussian_sigma:
-            return maps.copy()
-        images = maps.reshape(-1, *maps.shape[-2:])
-        blurred = [cv2.GaussianBlur(image, (0, 0), self._gaussian_sigma) for image in images]
-        return np.array(blurred).reshape(maps.shape)

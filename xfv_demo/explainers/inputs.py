@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xfv_demo.errors import CalibrationError, ModelError
 from xfv_demo.faces.alignment import ALIGNED_SIZE
+from xfv_demo.faces.mean_face import mean_face
 from xfv_demo.models.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
 
@@ -39,6 +40,18 @@ def _aligned_face(image: ArrayLike, role: str) -> FloatArray:
     if not (face.min() >= 0 and face.max() <= 1):
         raise ValueError(f"the {role} must lie in [0, 1], not [{face.min():.3g}, {face.max():.3g}]")
     return face
+
+
+def checked_filling(filling: ArrayLike | None) -> FloatArray:
+    """What stands for nobody's face: the mean face, or what an explainer was given in its place.
+
+    Args:
+        filling: (112, 112, 3), RGB, in [0, 1]; or None.
+
+    Raises:
+        ValueError: It is not of that kind.
+    """
+    return mean_face() if filling is None else _aligned_face(filling, "filling")
 
 
 def aligned_pairs(probes: ArrayLike, references: ArrayLike) -> FloatArray:
@@ -139,6 +152,23 @@ def distinct_photos(photos: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
     return flat[firsts], places.reshape(photos.shape[:2])
 
 
+def check_gradients(embedder: Any, method: str) -> None:
+    """Refuses an embedder that cannot be differentiated.
+
+    Args:
+        embedder: The model.
+        method: What to call the method in messages.
+
+    Raises:
+        ModelError: It has no `embedding_gradients`.
+    """
+    if not hasattr(embedder, "embedding_gradients"):
+        raise ModelError(
+            f"{method} needs gradients, and this embedder has no embedding_gradients; take one that has, "
+            'such as load_embedder gives, or the method "occlusion"'
+        )
+
+
 def gradient_threshold(embedder: Any, threshold: float | None, method: str) -> float:
     """Checks what methods that weigh dimensions by T and follow their gradients are made with.
 
@@ -156,11 +186,7 @@ def gradient_threshold(embedder: Any, threshold: float | None, method: str) -> f
         CalibrationError: None was given, and the embedder has no name, or there is no calibration for it.
         ValueError: It is no cosine similarity.
     """
-    if not hasattr(embedder, "embedding_gradients"):
-        raise ModelError(
-            f"{method} needs gradients, and this embedder has no embedding_gradients; take one that has, "
-            'such as load_embedder gives, or the method "occlusion"'
-        )
+    check_gradients(embedder, method)
     if threshold is None:
         name = getattr(embedder, "name", None)
         if name is None:

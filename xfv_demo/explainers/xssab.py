@@ -7,13 +7,12 @@ Backpropagation" (WACV 2024, arXiv 2304.13409), section 3, as their code compute
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import register
-from xfv_demo.explainers.batching import BatchExplainer, BatchStep
+from xfv_demo.explainers.batching import BatchExplainer, BatchStep, blurred, check_sigma
 from xfv_demo.explainers.explanation import Explanation, View, for_and_against
 from xfv_demo.explainers.inputs import gradient_threshold
 from xfv_demo.models.base import GradientEmbedder
@@ -98,10 +97,10 @@ class XssabExplainer(BatchExplainer):
         for setting, value in (
             ("noise_samples", noise_samples),
             ("noise_level", noise_level),
-            ("gaussian_sigma", gaussian_sigma),
         ):
             if not 0 <= value < np.inf:
                 raise ValueError(f"{setting} must be at least 0, not {value}")
+        check_sigma(gaussian_sigma)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         if noise_samples and rng is None:
@@ -140,7 +139,7 @@ class XssabExplainer(BatchExplainer):
             )
             sums += gradients.reshape(*shape, *photos.shape[2:4]).sum(axis=1)
             done += len(samples)
-            positive, negative = self._blurred(sums / done)
+            positive, negative = blurred(sums / done, self._gaussian_sigma)
             yield BatchStep(
                 positive - negative,
                 distances,
@@ -174,10 +173,3 @@ class XssabExplainer(BatchExplainer):
         if not np.isfinite(gradients).all():
             raise ModelError("the embedder gives gradients that are not finite; xSSAB cannot explain it")
         return np.asarray(np.abs(gradients).mean(axis=-1, dtype=np.float64) * _IMAGE_PER_THEIR_IMAGE)
-
-    def _blurred(self, gradients: NDArray[np.float64]) -> NDArray[np.float64]:
-        if not self._gaussian_sigma:
-            return gradients
-        images = gradients.reshape(-1, *gradients.shape[-2:])
-        blurred = [cv2.GaussianBlur(image, (0, 0), self._gaussian_sigma) for image in images]
-        return np.array(blurred).reshape(gradients.shape)

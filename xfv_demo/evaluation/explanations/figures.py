@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from xfv_demo.evaluation.explanations.methods import BASELINES
+from xfv_demo.evaluation.explanations.methods import BASELINES, COMPARED_METHODS
 from xfv_demo.evaluation.explanations.report import BenchmarkReport, MeasuredMethod
 from xfv_demo.metrics import faithfulness
 from xfv_demo.plots.style import (
@@ -29,7 +29,7 @@ from xfv_demo.plots.style import (
 )
 
 # Out of the palette of Okabe and Ito, "Color universal design" (2008); one for each method, told apart
-# further by the line: variants of a method share its colour.
+# further by the line: variants of a method share its colour. The yellow is darkened, to show on white.
 _COLOURS = {
     "occlusion": "#0072B2",
     "xssab": "#E69F00",
@@ -37,11 +37,14 @@ _COLOURS = {
     "xcos": "#CC79A7",
     "fggb": "#D55E00",
     "corrrise": "#56B4E9",
+    "mean-face": "#000000",
+    "integrated-gradients": "#B8AC00",
 }
 _DASHES: dict[str, object] = {
     "occlusion-reference": (0, (5, 1.5)),
     "occlusion-paired": (0, (1.5, 1.5)),
     "occlusion-covered": (0, (5, 1.5, 1, 1.5)),
+    "mean-face-smooth": (0, (5, 1.5)),
     "xssab-smooth": (0, (5, 1.5)),
     "fggb-smooth": (0, (5, 1.5)),
     "face-prior": (0, (5, 1.5)),
@@ -170,7 +173,7 @@ def _about(report: BenchmarkReport) -> str:
 
 
 def _colour(one: MeasuredMethod) -> str:
-    return _COLOURS.get(one.key.partition("-")[0], MUTED)
+    return _COLOURS.get(COMPARED_METHODS[one.key].method, MUTED)
 
 
 def _side_by_side(contenders: Sequence[MeasuredMethod]) -> Iterator[tuple[int, MeasuredMethod, float]]:
