@@ -9,7 +9,7 @@ import numpy as np
 
 from xfv_demo.explainers.explanation import View
 from xfv_demo.pipeline import DEFAULT_METHODS, MethodResult, stream_explanations
-from xfv_demo.plots.colours import Blend, shared_scale
+from xfv_demo.plots.colours import Blend
 from xfv_demo.plots.pair_figure import PairMaps, figure_png, pair_figure
 from xfv_demo.runtime.files import json_text
 from xfv_demo.types import Verification
@@ -74,13 +74,13 @@ class PairExplanation:
             "maps.npz": maps.getvalue(),
         }
         for result in self.results:
-            columns = [pair_maps(view) for view in result.views]
+            columns = [pair_maps(result, view) for view in result.views]
             drawn = pair_figure(
                 self.verification, columns, palette=palette, blend=blend, sentence=self._sentence(result)
             )
             files[f"{result.method}.png"] = figure_png(drawn)
         if self.results:
-            firsts = [pair_maps(result.views[0], result.title) for result in self.results]
+            firsts = [pair_maps(result, result.views[0], result.title) for result in self.results]
             sentence = self._sentence(self.results[0])
             drawn = pair_figure(self.verification, firsts, palette=palette, blend=blend, sentence=sentence)
             files["figure.png"] = figure_png(drawn)
@@ -90,15 +90,17 @@ class PairExplanation:
         return f"{result.title}, {result.views[0].label}. {result.summary}"
 
 
-def pair_maps(view: View, title: str | None = None) -> PairMaps:
+def pair_maps(result: MethodResult, view: View, title: str | None = None) -> PairMaps:
     """A view, ready for a figure: both photos' maps on one scale.
 
     Args:
-        view: Of a method.
+        result: Of the method.
+        view: One of its views.
         title: What to call it; the view's label where None.
     """
-    scale = shared_scale(*view.maps, percentile=view.percentile)
-    return PairMaps(title or view.label, view.maps.probe, view.maps.reference, scale, view.is_evidence)
+    return PairMaps(
+        title or view.label, view.maps.probe, view.maps.reference, result.scale(view), view.is_evidence
+    )
 
 
 def explain_pair(

@@ -5,7 +5,7 @@ The command line, the page and its calls for programs all take it, by `stream_pa
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,12 @@ from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.errors import ModelError, XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.explanation import Explanation, View
+from xfv_demo.explainers.reference import Rank, ViewReference, find_reference
+from xfv_demo.explainers.reference_words import usual_summary
 from xfv_demo.faces.region_words import summary, weight_summary
 from xfv_demo.faces.regions import REGION_GROUPS, pair_evidence, region_evidence
+from xfv_demo.plots.colours import shared_scale
+from xfv_demo.runtime.provenance import rounded
 from xfv_demo.types import AlignedFace, Verification
 from xfv_demo.verification import Verifier
 
@@ -30,11 +34,13 @@ class MethodResult:
         method: A key of `EXPLAINERS`.
         explanations: One for each variant, as `Explainer.stream_all` gives them.
         seconds: How long the method has been at work, without what was done with its steps meanwhile.
+        references: By view, what is usual for the model; empty where that is not known.
     """
 
     method: str
     explanations: Mapping[Any, Explanation]
     seconds: float
+    references: Mapping[str, ViewReference] = field(default_factory=dict)
 
     @property
     def progress(self) -> float:
@@ -54,7 +60,29 @@ class MethodResult:
     @property
     def summary(self) -> str:
         """A sentence or two on which regions of the face speak for and against, by the first view."""
-        return view_summary(self.views[0])
+        return self.summary_of(self.views[0])
+
+    def summary_of(self, view: View) -> str:
+        """A sentence or two on one of the views: against what is usual where that is known.
+
+        Else on which regions of the face speak for and against, or count much.
+        """
+        if ranks := self.ranks(view):
+            return usual_summary(ranks)
+        sides = region_evidence(view.maps.probe), region_evidence(view.maps.reference)
+        return summary(*sides) if view.is_evidence else weight_summary(*sides)
+
+    def ranks(self, view: View) -> Mapping[str, Rank]:
+        """How usual a view's evidence is, by region; empty where that is not known, or not yet final."""
+        reference = self.references.get(view.key)
+        return reference.ranks(view.maps) if reference is not None and self.progress >= 1 else {}
+
+    def scale(self, view: View) -> float:
+        """The absolute value with a view's strongest colour: by what is usual, else by this pair's maps."""
+        reference = self.references.get(view.key)
+        if reference is not None and reference.full_colour:
+            return reference.full_colour
+        return shared_scale(*view.maps, percentile=view.percentile)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: everything but the maps."""
@@ -63,6 +91,11 @@ class MethodResult:
             "summary": self.summary,
             "explanations": {str(key): one.to_dict() for key, one in self.explanations.items()},
             "regions": {view.key: _shares(view) for view in self.views},
+            "usual": {
+                view.key: {key: rounded(asdict(rank)) for key, rank in ranks.items()}
+                for view in self.views
+                if (ranks := self.ranks(view))
+            },
         }
 
 
@@ -83,12 +116,6 @@ class PairStep:
     problems: Mapping[str, str] = field(default_factory=dict)
     method: str | None = None
     progress: float = 0.0
-
-
-def view_summary(view: View) -> str:
-    """A sentence or two on which regions of the face speak for and against, or count much, by a view."""
-    sides = region_evidence(view.maps.probe), region_evidence(view.maps.reference)
-    return summary(*sides) if view.is_evidence else weight_summary(*sides)
 
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
@@ -240,13 +267,18 @@ def _stream(
     pair = [face.aligned for face in faces]
     known = [face.embedding for face in faces if face.embedding is not None]
     embeddings = np.stack(known) if len(known) == len(faces) else None
+    usual = find_reference(embedder)
     for method in methods:
+        references: Mapping[str, ViewReference] | None = None
         own = {"threshold": 1 - threshold} if EXPLAINERS[method].takes_threshold else {}
         chosen = {**own, **settings.get(method, {})}
         seconds, start = 0.0, time.perf_counter()
         for explanations in EXPLAINERS[method].stream_all(embedder, *pair, embeddings=embeddings, **chosen):
             seconds += time.perf_counter() - start
-            yield MethodResult(method, explanations, seconds)
+            if references is None:
+                settings_used = next(iter(explanations.values())).parameters
+                references = usual.of_views(method, settings_used) if usual else {}
+            yield MethodResult(method, explanations, seconds, references)
             start = time.perf_counter()
 
 

@@ -5,7 +5,7 @@ own. Whatever comes from a visitor is escaped.
 """
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from demo.compare.session import LETTERS, DisplayOptions
 from demo.shared_html import as_sentence
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.explanation import View
+from xfv_demo.explainers.reference import PERCENTILES, Rank, ViewReference
+from xfv_demo.explainers.reference_words import rank_in_words
 from xfv_demo.faces.regions import (
     FACE_REGIONS,
     REGION_GROUPS,
+    Region,
     RegionEvidence,
     pair_evidence,
     region_at,
@@ -23,7 +26,7 @@ from xfv_demo.faces.regions import (
     signed_percent,
     whole_percent,
 )
-from xfv_demo.pipeline import DEFAULT_METHODS, MethodResult, view_summary
+from xfv_demo.pipeline import DEFAULT_METHODS, MethodResult
 from xfv_demo.plots.colours import (
     PALETTES,
     WEIGHT_ENDS,
@@ -32,7 +35,6 @@ from xfv_demo.plots.colours import (
     enlarge,
     map_on_photo,
     png_data_uri,
-    shared_scale,
 )
 from xfv_demo.types import FloatArray, Verification
 
@@ -142,15 +144,16 @@ def method_html(
     figures = "".join(
         f'<figure><img src="{png_data_uri(picture)}" data-side="{letter}" '
         f'alt="{html.escape(_map_in_words(title, shown, letter))}"><figcaption>{letter}</figcaption></figure>'
-        for letter, picture in zip(LETTERS, _drawn(verification, shown, look, size), strict=True)
+        for letter, picture in zip(
+            LETTERS, _drawn(verification, shown, look, size, result.scale(shown)), strict=True
+        )
     )
     label = html.escape(shown.label) if shown.is_evidence else _weights_legend(look)
     # A number keeps its percent sign.
-    told = html.escape(view_summary(shown)).replace(" %", "\N{NO-BREAK SPACE}%")
+    told = html.escape(result.summary_of(shown)).replace(" %", "\N{NO-BREAK SPACE}%")
     sentence = f'<p class="view-label">{label}</p><p class="sentence">{told}</p>'
-    return _method_section(
-        method, title, _switch_html(method, result, shown), figures, sentence, regions_html(shown)
-    )
+    regions = regions_html(shown, result.references.get(shown.key), result.ranks(shown))
+    return _method_section(method, title, _switch_html(method, result, shown), figures, sentence, regions)
 
 
 def _method_section(method: str, title: str, switch: str, figures: str, sentence: str, regions: str) -> str:
@@ -182,8 +185,9 @@ def _weights_legend(look: DisplayOptions) -> str:
     return f'<span class="weights"><span>{little}</span><img src="{bar}" alt=""><span>{much}</span></span>'
 
 
-def _drawn(verification: Verification, view: View, look: DisplayOptions, size: int) -> list[FloatArray]:
-    scale = shared_scale(*view.maps, percentile=view.percentile)
+def _drawn(
+    verification: Verification, view: View, look: DisplayOptions, size: int, scale: float
+) -> list[FloatArray]:
     palette = look.palette if view.is_evidence else WEIGHTS
     pictures = []
     for face, values in zip((verification.probe, verification.reference), view.maps, strict=True):
@@ -216,13 +220,20 @@ def _map_in_words(title: str, view: View, letter: str) -> str:
     return f"{title}, {view.label}, photo {letter}. Most {what}: {first}"
 
 
-def regions_html(view: View | None = None) -> str:
+def regions_html(
+    view: View | None = None,
+    reference: ViewReference | None = None,
+    ranks: Mapping[str, Rank] | None = None,
+) -> str:
     """Where a view's evidence lies, by regions of the face: what speaks for, less what speaks against.
 
-    Of weights, where they lie.
+    Of weights, where they lie. Where it is known what is usual, a strip shows beside each region how strong
+    its evidence is among pairs of one person and of two.
 
     Args:
         view: Of a method; None for the numbers' places.
+        reference: What is usual, where that is known.
+        ranks: Where this pair stands in it.
     """
     weights = view is not None and not view.is_evidence
     what = "weight" if weights else "evidence"
@@ -230,18 +241,62 @@ def regions_html(view: View | None = None) -> str:
     photos = [region_evidence(values, REGION_GROUPS) for values in view.maps] if view else []
     # The sentence above the table speaks of both photos together.
     columns = [*photos, pair_evidence(*photos)] if photos else []
+    strips = reference is not None and bool(ranks)
+
+    def strip(region: Region) -> str:
+        if reference is None or not ranks:
+            return ""
+        return f"<td>{_strip_svg(region, reference, ranks[region.key])}</td>"
+
     rows = "".join(
         f'<tr><th scope="row">{html.escape(region.name.removeprefix("the "))}</th>'
         + "".join(f"<td>{_share(column[index], view)}</td>" for column in columns)
         + ("" if columns else 3 * "<td>\N{EN DASH}</td>")
+        + strip(region)
         + "</tr>"
         for index, region in enumerate(REGION_GROUPS)
     )
+    usual = '<th scope="col">how usual</th>' if strips else ""
     return (
         f'<table class="regions"><caption class="unseen">Share of the {what} by region{meaning}</caption>'
         f'<thead><tr><th scope="col">share of {what}</th>'
-        '<th scope="col">A</th><th scope="col">B</th><th scope="col">both</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
+        f'<th scope="col">A</th><th scope="col">B</th><th scope="col">both</th>{usual}</tr></thead>'
+        f"<tbody>{rows}</tbody></table>{_STRIP_LEGEND if strips else ''}"
+    )
+
+
+# In pixels.
+_STRIP_WIDTH, _STRIP_HEIGHT = 96, 16
+
+_STRIP_LEGEND = (
+    '<p class="strip-legend">how usual: <span class="one">above, nine in ten pairs of one person</span>, '
+    '<span class="two">below, of strangers</span>; the line is this pair</p>'
+)
+
+
+def _strip_svg(region: Region, reference: ViewReference, rank: Rank) -> str:
+    """One region's evidence as a line across the middle nine tenths of both kinds of pairs."""
+    low, high = PERCENTILES.index(5), PERCENTILES.index(95)
+    kinds = reference.genuine[region.key], reference.impostor[region.key]
+    ends = [several[place] for several in kinds for place in (low, high)]
+    left, right = min(ends), max(ends)
+    room = 0.15 * (right - left) or 1.0
+    left, right = left - room, right + room
+
+    def x(value: float) -> float:
+        return _STRIP_WIDTH * min(max((value - left) / (right - left), 0.01), 0.99)
+
+    bars = "".join(
+        f'<rect class="{kind}" x="{x(several[low]):.1f}" y="{top}" height="5" rx="1" '
+        f'width="{max(x(several[high]) - x(several[low]), 1):.1f}"/>'
+        for kind, several, top in zip(("one", "two"), kinds, (2, 9), strict=True)
+    )
+    words = rank_in_words(region, rank).replace(" %", "\N{NO-BREAK SPACE}%")
+    at = x(rank.strength)
+    return (
+        f'<svg class="strip" role="img" viewBox="0 0 {_STRIP_WIDTH} {_STRIP_HEIGHT}" '
+        f'width="{_STRIP_WIDTH}" height="{_STRIP_HEIGHT}"><title>{html.escape(words)}</title>{bars}'
+        f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{_STRIP_HEIGHT}"/></svg>'
     )
 
 

@@ -26,7 +26,7 @@ def calibration_path(model: str, dataset: str = "lfw", method: str | None = None
     """
     from xfv_demo.runtime.paths import cache_folder
 
-    return cache_folder() / "calibrations" / _file_name(model, dataset, method)
+    return cache_folder() / "calibrations" / file_name(model, dataset, method)
 
 
 def load_calibration(model: str, dataset: str = "lfw", method: str | None = None) -> Calibration:
@@ -54,7 +54,7 @@ def load_calibration(model: str, dataset: str = "lfw", method: str | None = None
 
     shipped = assets_folder() / "calibrations"
     own = calibration_path(model, dataset).parent
-    names = [_file_name(model, dataset)] + ([_file_name(model, dataset, method)] if method else [])
+    names = [file_name(model, dataset)] + ([file_name(model, dataset, method)] if method else [])
     for path in (folder / name for folder in (own, shipped) for name in names):
         if not path.is_file():
             continue
@@ -78,7 +78,12 @@ def load_calibration(model: str, dataset: str = "lfw", method: str | None = None
     )
 
 
-def _file_name(model: str, dataset: str, method: str | None = None) -> str:
+def file_name(model: str, dataset: str, method: str | None = None) -> str:
+    """What a file is called that is of a model, a labelled set and perhaps a method.
+
+    Raises:
+        CalibrationError: If nothing is left of a name, or it is too long.
+    """
     parts = []
     for name in (model, dataset, *([method] if method else [])):
         part = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
