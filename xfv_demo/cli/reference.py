@@ -72,7 +72,9 @@ def make_reference(
     methods: Annotated[
         str, typer.Option(help="Keys of explanation methods, with commas between.")
     ] = "mean-face,xssab,integrated-gradients,grid",
-    pairs: Annotated[int, typer.Option(min=200, help="Of how many pairs, an even subset.")] = 1000,
+    pairs: Annotated[
+        int, typer.Option("--explained-pairs", min=200, help="How many pairs to explain, an even subset.")
+    ] = 1000,
     calibration: CalibrationOption = None,
     input_range: InputRangeOption = None,
     channels: ChannelsOption = None,
