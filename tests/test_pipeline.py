@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from xfv_demo import EXPLAINERS, XfvError
 from xfv_demo.errors import ModelError
+from xfv_demo.explainers.reference_words import usual_summary
 from xfv_demo.faces.region_words import summary
 from xfv_demo.faces.regions import REGION_GROUPS, region_evidence
 from xfv_demo.pair_report import PairExplanation, explain_pair, pair_maps
@@ -139,7 +141,11 @@ class TestReport:
         for result in explained.results:
             first = result.views[0].maps
             words = summary(region_evidence(first.probe), region_evidence(first.reference))
-            assert result.summary == methods[result.method]["summary"] == words
+            assert methods[result.method]["summary"] == result.summary
+            plain = replace(result, references={})
+            assert plain.summary == words
+            if result.references:
+                assert result.summary == usual_summary(result.references[result.views[0].key].ranks(first))
 
 
 class TestMaps:
@@ -219,12 +225,12 @@ class TestFiles:
         for result in explained.results:
             for view in result.views:
                 sizes = np.abs(np.concatenate([one.ravel() for one in view.maps]))
-                shown = pair_maps(view)
+                shown = pair_maps(replace(result, references={}), view)
                 assert shown.scale == pytest.approx(np.percentile(sizes, view.percentile))
                 assert shown.title == view.label
                 np.testing.assert_array_equal(shown.probe, view.maps.probe)
                 np.testing.assert_array_equal(shown.reference, view.maps.reference)
-        assert pair_maps(view, "Another").title == "Another"
+        assert pair_maps(result, view, "Another").title == "Another"
 
     def test_gradients_are_cut_at_their_99th_percentile_and_occlusion_is_not(self, explained):
         occlusion, xssab = (result.views for result in explained.results)
@@ -323,7 +329,7 @@ class TestMethods:
     @pytest.mark.parametrize("methods", [[], ["occlusion", "guesswork"], ["Occlusion"]])
     def test_wrong_ones_are_refused_before_any_work(self, verification, methods):
         embedder = LinearEmbedder()
-        with pytest.raises(XfvError, match="take some of occlusion, xssab") as caught:
+        with pytest.raises(XfvError, match="take some of mean-face, occlusion, xssab") as caught:
             stream_explanations(embedder, verification, methods)
         assert not methods or methods[-1] in str(caught.value)
         assert not embedder.calls
