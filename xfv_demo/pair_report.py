@@ -99,7 +99,11 @@ def pair_maps(result: MethodResult, view: View, title: str | None = None) -> Pai
         title: What to call it; the view's label where None.
     """
     return PairMaps(
-        title or view.label, view.maps.probe, view.maps.reference, result.scale(view), view.is_evidence
+        title or view.label,
+        *view.maps,
+        result.scale(view),
+        view.is_evidence,
+        on_face=view.domain == "face",
     )
 
 

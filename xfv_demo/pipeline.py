@@ -14,6 +14,7 @@ from xfv_demo.calibration.calibration import Calibration
 from xfv_demo.errors import ModelError, XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.explanation import Explanation, View
+from xfv_demo.explainers.frequency import band_summary
 from xfv_demo.explainers.reference import Rank, ViewReference, find_reference
 from xfv_demo.explainers.reference_words import usual_summary
 from xfv_demo.faces.region_words import summary, weight_summary
@@ -67,6 +68,8 @@ class MethodResult:
 
         Else on which regions of the face speak for and against, or count much.
         """
+        if view.domain == "frequency":
+            return band_summary(view, next(iter(self.explanations.values())).parameters["band_width"])
         if ranks := self.ranks(view):
             return usual_summary(ranks)
         sides = region_evidence(view.maps.probe), region_evidence(view.maps.reference)
@@ -90,7 +93,7 @@ class MethodResult:
             "seconds": round(self.seconds, 3),
             "summary": self.summary,
             "explanations": {str(key): one.to_dict() for key, one in self.explanations.items()},
-            "regions": {view.key: _shares(view) for view in self.views},
+            "regions": {view.key: _shares(view) for view in self.views if view.domain == "face"},
             "usual": {
                 view.key: {key: rounded(asdict(rank)) for key, rank in ranks.items()}
                 for view in self.views

@@ -152,7 +152,9 @@ def method_html(
     # A number keeps its percent sign.
     told = html.escape(result.summary_of(shown)).replace(" %", "\N{NO-BREAK SPACE}%")
     sentence = f'<p class="view-label">{label}</p><p class="sentence">{told}</p>'
-    regions = regions_html(shown, result.references.get(shown.key), result.ranks(shown))
+    regions = ""
+    if shown.domain == "face":
+        regions = regions_html(shown, result.references.get(shown.key), result.ranks(shown))
     return _method_section(method, title, _switch_html(method, result, shown), figures, sentence, regions)
 
 
@@ -191,7 +193,7 @@ def _drawn(
     palette = look.palette if view.is_evidence else WEIGHTS
     pictures = []
     for face, values in zip((verification.probe, verification.reference), view.maps, strict=True):
-        if look.shown == "raw":
+        if look.shown == "raw" or view.domain != "face":
             pictures.append(colour_map(enlarge(values, size), scale=scale, palette=palette))
             continue
         strength = look.strength * (_MOST_OPAQUE if look.shown == "alpha" else 1)
@@ -211,6 +213,8 @@ def _drawn(
 
 def _map_in_words(title: str, view: View, letter: str) -> str:
     values = view.maps.probe if letter == "A" else view.maps.reference
+    if view.domain != "face":
+        return f"{title}, {view.label}, photo {letter}"
     # By the numbers that are told.
     evidence = sorted(region_evidence(values, REGION_GROUPS), key=lambda one: -abs(one.net_share))
     if not values.any():
@@ -313,6 +317,8 @@ def answer_html(letter: str, x: float, y: float, shown: Sequence[tuple[str, View
     index = FACE_REGIONS.index(region)
     told = []
     for title, view in shown:
+        if view.domain != "face":
+            continue
         values = view.maps.probe if letter == "A" else view.maps.reference
         one = region_evidence(values)[index]
         name, share = (

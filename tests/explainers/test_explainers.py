@@ -106,6 +106,10 @@ def integrated_gradients(embedder, **settings):
     return EXPLAINERS["integrated-gradients"](embedder, **settings)
 
 
+def frequency(embedder, **settings):
+    return EXPLAINERS["frequency"](embedder, **settings)
+
+
 def xssab(embedder, **settings):
     return EXPLAINERS["xssab"](embedder, 0.36, **settings)
 
@@ -154,6 +158,7 @@ def few_corrrise(embedder, **settings):
 CASES = {
     "mean-face": [mean_face, fine_mean_face],
     "integrated-gradients": [integrated_gradients],
+    "frequency": [frequency],
     "occlusion": [occlusion, occlusion_of_noise],
     "xssab": [xssab, smooth_xssab],
     "grid": [grid],
@@ -347,6 +352,7 @@ def test_wrong_photos_are_refused_by_role(make, pair, wrong, message):
 VIEWS = {
     "mean-face": ["mean-face"],
     "integrated-gradients": ["integrated-gradients"],
+    "frequency": ["frequency"],
     "occlusion": ["all", "reference", "paired"],
     "xssab": ["combined", "for", "against"],
     "grid": ["smooth", "cells"],

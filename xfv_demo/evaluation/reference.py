@@ -83,7 +83,8 @@ def measure_reference(
             last = deque(steps, maxlen=1).pop()
             settings[method] = dict(next(iter(last.values())).parameters)
             for view in explainer.views(last):
-                told = region_strengths(view.maps) if view.is_evidence else {}
+                is_told = view.is_evidence and view.domain == "face"
+                told = region_strengths(view.maps) if is_told else {}
                 strengths.setdefault((method, view.key), []).append(told)
                 sampled = np.abs(np.stack(view.maps))[:, ::_SAMPLED, ::_SAMPLED]
                 sizes.setdefault((method, view.key), []).append(sampled)

@@ -30,3 +30,4 @@ from xfv_demo.explainers.grid_cells import GridExplainer as GridExplainer
 from xfv_demo.explainers.xcos import XcosExplainer as XcosExplainer
 from xfv_demo.explainers.fggb import FggbExplainer as FggbExplainer
 from xfv_demo.explainers.corrrise import CorrRiseExplainer as CorrRiseExplainer
+from xfv_demo.explainers.frequency import FrequencyExplainer as FrequencyExplainer

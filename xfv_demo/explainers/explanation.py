@@ -9,7 +9,7 @@ is zero everywhere and so is its scale. Colour is the business of `xfv_demo.plot
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -133,6 +133,7 @@ class View:
             where the maps are smooth; less where few spikes would leave all else pale.
         is_evidence: Whether the maps speak for and against. False where they say how much a place counts,
             whichever way, as attention does; then they are not negative.
+        domain: What a map's pixels are: places of the "face", or spatial "frequency", that of 0 in the middle.
     """
 
     key: str
@@ -140,6 +141,7 @@ class View:
     maps: MapPair
     percentile: float = 100.0
     is_evidence: bool = True
+    domain: Literal["face", "frequency"] = "face"
 
 
 def for_and_against(explanation: Explanation, percentile: float = 100.0) -> tuple[View, ...]:

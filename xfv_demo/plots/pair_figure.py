@@ -15,6 +15,7 @@ from xfv_demo.plots.colours import (
     WEIGHTS,
     Blend,
     check_blend,
+    colour_map,
     colour_ramp,
     enlarge,
     find_palette,
@@ -34,6 +35,7 @@ class PairMaps:
         reference: (112, 112), likewise.
         scale: The absolute value with the palette's end colours; the largest in both maps by default.
         is_evidence: False where the maps are weights instead, which are not negative.
+        on_face: False where a map's pixels are no places in the face: then it is shown by itself.
     """
 
     title: str
@@ -41,6 +43,7 @@ class PairMaps:
     reference: FloatArray
     scale: float | None = None
     is_evidence: bool = True
+    on_face: bool = True
 
     def palette(self, chosen: str) -> str:
         """What to draw the maps in: the palette that was chosen, but for weights, which have their own."""
@@ -131,13 +134,13 @@ def pair_figure(
         drawing.write_upwards(top, f"{letter}: {face.name}")
         drawing.show(drawing.column(0), top, enlarge(face.aligned, drawing.cell_pixels))
         for column, method in enumerate(methods, start=1):
-            picture = map_on_photo(
-                face.aligned,
-                method.reference if row else method.probe,
-                scale=shared_scale(method.probe, method.reference) if method.scale is None else method.scale,
-                palette=method.palette(palette),
-                blend=blend,
-                size=drawing.cell_pixels,
+            values = method.reference if row else method.probe
+            scale = shared_scale(method.probe, method.reference) if method.scale is None else method.scale
+            colours, pixels = method.palette(palette), drawing.cell_pixels
+            picture = (
+                map_on_photo(face.aligned, values, scale=scale, palette=colours, blend=blend, size=pixels)
+                if method.on_face
+                else colour_map(enlarge(values, pixels), scale=scale, palette=colours)
             )
             drawing.show(drawing.column(column), top, picture)
 

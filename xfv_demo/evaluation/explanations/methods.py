@@ -17,6 +17,7 @@ import numpy as np
 from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
 from xfv_demo.explainers.base import Explainer
+from xfv_demo.explainers.frequency import FrequencyExplainer
 from xfv_demo.explainers.occlusion import COMPARISONS, OccludedEmbeddings, OcclusionExplainer
 from xfv_demo.faces.regions import FACE_REGIONS
 from xfv_demo.types import FloatArray
@@ -93,6 +94,8 @@ _Maker = Callable[[AttributionRequest], Mapping[str, FloatArray]]
 def _contenders() -> Iterator[ComparedMethod]:
     """Every explainer as it is, or its variants; then the baselines."""
     for method, explainer in EXPLAINERS.items():
+        if method == FrequencyExplainer.name:
+            continue  # Its maps are no places in the face, which all here is about.
         title = explainer.short_title or explainer.title
         about: dict[str, Any] = {"slow": explainer.slow, "trained": explainer.trained}
         if method == OcclusionExplainer.name:
