@@ -20,7 +20,7 @@ def wave(cycles, amplitude=0.2):
 
 
 class TwoWaves:
-    """Its two dimensions are the amplitudes of 6 and of 30 cycles; both and a constant where there is none."""
+    """Its dimensions are the amplitudes of 6 and of 30 cycles, and a constant."""
 
     def embed(self, images):
         rows = images[..., 0].mean(axis=1)
@@ -72,9 +72,9 @@ def test_words_name_the_strongest_bands():
     values = np.where(rows == 2, 0.25, np.where(rows == 9, -0.125, 0)).astype(np.float32)
     words = band_summary(View("frequency", "", MapPair(values, values), domain="frequency"), 4)
     assert words == (
-        "Most of what speaks for a match is detail of 8 to 12 cycles across the face: without it the similarity "
-        "falls by 0.250. Against it speaks detail of 36 to 40 cycles across the face: without it the similarity "
-        "rises by 0.125."
+        "Most of what speaks for a match is detail of 8 to 12 cycles across the face: without it the "
+        "similarity falls by 0.250. Against it speaks detail of 36 to 40 cycles across the face: without it "
+        "the similarity rises by 0.125."
     )
     none = np.zeros((112, 112), np.float32)
     assert "zero everywhere" in band_summary(View("frequency", "", MapPair(none, none)), 4)

@@ -133,7 +133,7 @@ class View:
             where the maps are smooth; less where few spikes would leave all else pale.
         is_evidence: Whether the maps speak for and against. False where they say how much a place counts,
             whichever way, as attention does; then they are not negative.
-        domain: What a map's pixels are: places of the "face", or spatial "frequency", that of 0 in the middle.
+        domain: What a map's pixels are: places of the "face", or spatial "frequency", 0 in the middle.
     """
 
     key: str

@@ -55,8 +55,8 @@ class FrequencyExplainer(BatchExplainer):
     short_title: ClassVar[str] = "Frequencies"
     gist: ClassVar[str] = "coarse shape or fine texture"
     about: ClassVar[str] = (
-        "takes one band of detail after another out of a photo, from coarse shapes to fine texture. Its map is "
-        "no place in the face: coarse is in the middle, fine at the rim."
+        "takes one band of detail after another out of a photo, from coarse shapes to fine texture. Its map "
+        "shows no places in the face: coarse is in the middle, fine at the rim."
     )
     duration: ClassVar[str] = "under a second"
     work_order: ClassVar[int] = 3
