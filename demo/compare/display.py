@@ -70,7 +70,14 @@ class Display:
             (result.title, maps_html.chosen_view(result, session.views.get(method)))
             for method, result in session.results.items()
         ]
-        words = maps_html.answer_html(letter, number_of(event, "x", 1), number_of(event, "y", 1), shown)
+        place = number_of(event, "x", 1), number_of(event, "y", 1)
+        words = maps_html.answer_html(letter, *place, shown)
+        for result in session.results.values():
+            (explanation, *_) = result.explanations.values()
+            if session.verification is not None and explanation.interactions is not None:
+                words += maps_html.answering_html(
+                    session.verification, explanation.interactions, letter, *place, session.look
+                )
         return verdict_html.result_html(words, asked)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from demo.compare.session import LETTERS, DisplayOptions
 from demo.shared_html import as_sentence
 from xfv_demo.explainers import EXPLAINERS
-from xfv_demo.explainers.explanation import View
+from xfv_demo.explainers.explanation import View, enlarged_cells
 from xfv_demo.explainers.reference import PERCENTILES, Rank, ViewReference
 from xfv_demo.explainers.reference_words import rank_in_words
 from xfv_demo.faces.regions import (
@@ -40,6 +40,8 @@ from xfv_demo.types import FloatArray, Verification
 
 # Sides of the pictures in pixels: of a map that is still growing, and of one that is there to stay.
 _DRAFT, FINAL = 224, 336
+# And of the face that answers a place of the other one.
+_ANSWERING = 168
 
 # Opaque colours would hide eyes and mouth.
 _MOST_OPAQUE = 0.8
@@ -334,6 +336,52 @@ def answer_html(letter: str, x: float, y: float, shown: Sequence[tuple[str, View
     place = f"{region.name[:1].upper()}{region.name[1:]} in photo {letter}"
     lines = "".join(f"<span>{line}</span>" for line in told) or "no map yet"
     return f'<p class="answer" role="status"><b>{html.escape(place)}</b> {lines}</p>'
+
+
+def answering_html(
+    verification: Verification,
+    interactions: FloatArray,
+    letter: str,
+    x: float,
+    y: float,
+    look: DisplayOptions,
+) -> str:
+    """Where on the other face lies what answers a place of one face.
+
+    Args:
+        verification: The pair.
+        interactions: As `Explanation.interactions`.
+        letter: The photo with the place.
+        x: From the picture's left edge, in [0, 1].
+        y: From its top, in [0, 1].
+        look: How to draw.
+    """
+    # From the asked photo's cells to the other's.
+    asked_first = interactions if letter == "A" else interactions.transpose(2, 3, 0, 1)
+    rows, columns = asked_first.shape[:2]
+    row, column = (
+        min(int(min(max(place, 0.0), 1.0) * cells), cells - 1) for place, cells in ((y, rows), (x, columns))
+    )
+    values = enlarged_cells(asked_first[row, column], smooth=True)
+    # One scale for all places, so that a place that nothing answers looks like it.
+    scale = float(np.abs(interactions).max()) or 1.0
+    other = "B" if letter == "A" else "A"
+    face = verification.reference if other == "B" else verification.probe
+    blend = "published" if look.shown == "raw" else look.shown
+    picture = map_on_photo(
+        face.aligned, values, scale=scale, palette=look.palette, blend=blend, size=_ANSWERING
+    )
+    evidence = sorted(region_evidence(values, REGION_GROUPS), key=lambda one: -abs(one.net_share))[0]
+    total = float(asked_first[row, column].sum())
+    words = (
+        f"By the grid's cells, exactly: this place and photo {other} together add {total:+.3f} to the "
+        f"similarity, most of it at {evidence.region.name}."
+    ).replace("-", "\N{MINUS SIGN}")
+    return (
+        f'<figure class="answering"><img src="{png_data_uri(picture)}" width="{_ANSWERING}" '
+        f'height="{_ANSWERING}" alt="Photo {other}, coloured where it answers that place">'
+        f"<figcaption>{html.escape(words)}</figcaption></figure>"
+    )
 
 
 def empty_answer_html() -> str:

@@ -635,3 +635,20 @@ def test_quick_methods_come_first(embedder, detector, examples, places):
     assert list(session.results) == asked
     assert page[places.download].interactive
     session.clear()
+
+
+def test_the_other_face_is_coloured_where_it_answers_a_place():
+    verification = verdict_of(0.43)
+    interactions = np.zeros((7, 7, 7, 7), np.float32)
+    # The probe's upper left cell and the reference's lower right one; nothing else.
+    interactions[0, 0, 6, 6] = 0.25
+    look = DisplayOptions()
+    answered = maps_html.answering_html(verification, interactions, "A", 0.01, 0.01, look)
+    assert "photo B together add +0.250" in said(answered)
+    assert "hair, ears and background" in said(answered)
+    back = maps_html.answering_html(verification, interactions, "B", 0.99, 0.99, look)
+    assert "photo A together add +0.250" in said(back)
+    nothing = maps_html.answering_html(verification, interactions, "A", 0.5, 0.5, look)
+    assert "add +0.000" in said(nothing)
+    # Whatever a client sends lies in the face.
+    assert maps_html.answering_html(verification, interactions, "A", -5, 9, look)

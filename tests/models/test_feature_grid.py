@@ -46,6 +46,31 @@ class TestOnPaper:
         assert taken_apart.reference_constant == pytest.approx(1 / 3 / np.sqrt(17))
         assert taken_apart.similarity == pytest.approx(3 / 3 / np.sqrt(17))
 
+    def test_which_cell_answers_which(self):
+        """The probe's cells 1 and 2 against the reference's, over the lengths of (4, 1) and (0, 3)."""
+        explanation = EXPLAINERS["grid"](TwoByTwo()).explain(photo(1, 0, 1, 1), photo(1, 1, 0, 0))
+        weights = TwoByTwo().affine_head.weights.reshape(4, 2)
+        probe, reference = (
+            np.array([1, 0, 1, 1])[:, None] * weights,
+            np.array([1, 1, 0, 0])[:, None] * weights,
+        )
+        bias = TwoByTwo().affine_head.bias
+        lengths = [np.linalg.norm(one.sum(axis=0) + bias) for one in (probe, reference)]
+        expected = (probe @ reference.T / np.prod(lengths)).reshape(2, 2, 2, 2)
+        np.testing.assert_allclose(explanation.interactions, expected, atol=1e-6)
+
+    def test_what_cells_answer_and_the_others_bias_make_a_cells_share(self):
+        pair = photo(0.2, 0.9, 0.4, 1), photo(1, 0.3, 0.5, 0.7)
+        explainer = EXPLAINERS["grid"](TwoByTwo())
+        taken_apart, explanation = explainer.decompose(*pair), explainer.explain(*pair)
+        head = TwoByTwo().affine_head
+        probe, reference = (head.cells(TwoByTwo().feature_grid(one[None]))[0] for one in pair)
+        lengths = [np.linalg.norm(one.sum(axis=(0, 1)) + head.bias) for one in (probe, reference)]
+        with_bias = probe @ head.bias / np.prod(lengths)
+        np.testing.assert_allclose(
+            explanation.interactions.sum(axis=(2, 3)) + with_bias, taken_apart.probe_cells, atol=1e-6
+        )
+
     def test_a_cell_against_is_negative(self):
         class Opposed(TwoByTwo):
             affine_head = AffineHead(

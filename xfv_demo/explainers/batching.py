@@ -29,6 +29,7 @@ class BatchStep:
         progress: Share of the work that this rests on, in [0, 1].
         parts: Further maps of the same shape, by name.
         numbers: Further numbers, (B,), by name.
+        interactions: (B, h, w, h, w) as `Explanation.interactions`, or None.
     """
 
     maps: NDArray[np.floating[Any]]
@@ -36,6 +37,7 @@ class BatchStep:
     progress: float
     parts: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
     numbers: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
+    interactions: NDArray[np.floating[Any]] | None = None
 
 
 class BatchExplainer(Explainer):
@@ -106,6 +108,7 @@ class BatchExplainer(Explainer):
             parameters=self.parameters,
             parts={name: MapPair(*maps[:, pair].astype(np.float32)) for name, maps in step.parts.items()},
             numbers={name: float(values[pair]) for name, values in step.numbers.items()},
+            interactions=(None if step.interactions is None else step.interactions[pair].astype(np.float32)),
         )
 
 

@@ -44,6 +44,8 @@ class Explanation:
         parameters: The method's settings, in plain values for reports.
         parts: Further maps by name, not scaled, such as xSSAB's "positive" and "negative".
         numbers: Further numbers by name, such as the similarity that xCos gives the pair.
+        interactions: (h, w, h, w) float32 where a method knows them, as `GridExplainer` does: of each cell of
+            the probe and each of the reference, what the two together add to the similarity. None elsewhere.
     """
 
     method: str
@@ -53,6 +55,7 @@ class Explanation:
     parameters: Mapping[str, Any]
     parts: Mapping[str, MapPair] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
+    interactions: FloatArray | None = None
 
     @classmethod
     def from_maps(
@@ -65,6 +68,7 @@ class Explanation:
         parameters: Mapping[str, Any],
         parts: Mapping[str, MapPair] | None = None,
         numbers: Mapping[str, float] | None = None,
+        interactions: FloatArray | None = None,
     ) -> "Explanation":
         """Makes an explanation of maps in the method's own unit.
 
@@ -76,6 +80,7 @@ class Explanation:
             parameters: As the attribute; copied.
             parts: As the attribute.
             numbers: As the attribute.
+            interactions: As the attribute.
         """
         return cls(
             method=method,
@@ -85,6 +90,7 @@ class Explanation:
             parameters=dict(parameters),
             parts=parts or {},
             numbers=numbers or {},
+            interactions=interactions,
         )
 
     @functools.cached_property

@@ -48,8 +48,11 @@ class GridExplainer(BatchExplainer):
     cells of L_ij F_ij, and ê' the other photo's embedding of length 1, the cosine similarity is the sum over
     cells of (L_ij F_ij . ê') / ||e||, and of (b . ê') / ||e||. The former are the map: positive raises the
     similarity, negative lowers it. In `numbers`, "probe_constant" and "reference_constant" are the latter,
-    which no place in the photo can be charged with; "cells" in `parts` has the cells as they are. The stream
-    has a single step. Embeddings that are known are not used: they follow from the cells.
+    which no place in the photo can be charged with; "cells" in `parts` has the cells as they are. In
+    `interactions` is (L_ij F_ij . L'_kl F'_kl) / (||e|| ||e'||): which cell of one face answers which of the
+    other (second-order attributions, Moeller et al., TMLR 2025, arXiv 2408.14153; exact here). A cell's share
+    is their sum over the other face's cells and what it has with the other's bias. The stream has a single
+    step. Embeddings that are known are not used: they follow from the cells.
 
     Attributes:
         parameters: None; for reports.
@@ -108,7 +111,7 @@ class GridExplainer(BatchExplainer):
         Raises:
             ValueError: A photo is not of that kind.
         """
-        cells, constants, similarities = self._decompose(np.stack(aligned_pair(probe, reference))[:, None])
+        cells, constants, similarities, _ = self._decompose(np.stack(aligned_pair(probe, reference))[:, None])
         return GridDecomposition(
             cells[0, 0],
             float(constants[0, 0]),
@@ -119,8 +122,8 @@ class GridExplainer(BatchExplainer):
 
     def _decompose(
         self, photos: FloatArray
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """The cells' shares (2, B, h, w), the constants (2, B), and the similarities (B,)."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The cells' shares (2, B, h, w), the constants (2, B), the similarities (B,), the interactions."""
         distinct, places = distinct_photos(photos)
         # In double precision: the bias can be larger than the embedding, and the cells then cancel it.
         cells = self._head.cells(self._embedder.feature_grid(distinct)).astype(np.float64)[places]
@@ -133,16 +136,19 @@ class GridExplainer(BatchExplainer):
             )
         units = embeddings / lengths[..., None]
         shares = np.einsum("sbhwd,sbd->sbhw", cells, units[::-1]) / lengths[..., None, None]
-        return shares, units[::-1] @ bias / lengths, np.einsum("bd,bd->b", *units)
+        probes, references = cells / lengths[..., None, None, None]
+        interactions = np.einsum("bhwd,bijd->bhwij", probes, references)
+        return shares, units[::-1] @ bias / lengths, np.einsum("bd,bd->b", *units), interactions
 
     def _steps(
         self, photos: FloatArray, _embeddings: NDArray[np.float64] | None, mapped: int
     ) -> Iterator[BatchStep]:
-        cells, constants, similarities = self._decompose(photos)
+        cells, constants, similarities, interactions = self._decompose(photos)
         yield BatchStep(
             enlarged_cells(cells[:mapped], smooth=True),
             1 - similarities,
             1.0,
             parts={"cells": enlarged_cells(cells[:mapped], smooth=False)},
             numbers={"probe_constant": constants[0], "reference_constant": constants[1]},
+            interactions=interactions,
         )
