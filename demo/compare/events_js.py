@@ -58,6 +58,18 @@ element.addEventListener('change', event => {
 """
 )
 
+# The verdict of a press comes into view once; a line that is moved on its scale moves nothing else.
+COME_INTO_VIEW = """
+let shown = null;
+watch('value', () => {
+  const press = element.querySelector('[data-of]')?.dataset.of;
+  if (press === undefined || press === shown) return;
+  shown = press;
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  element.scrollIntoView({block: 'nearest', behavior: still ? 'auto' : 'smooth'});
+});
+"""
+
 # The line moves with the hand; the server is asked some times a second.
 MOVE_THRESHOLD = """
 let due = null;

@@ -126,7 +126,10 @@ def compare_tab(service: VerificationService, session: gr.State) -> tuple[Compon
             progress = gr.HTML(shared_html.progress_html(), elem_classes="waiting")
     gr.HTML(verdict_html.STALE, js_on_load=events_js.MARK_STALE, elem_classes="stale-place")
     with gr.Row(elem_classes="verdict-row"):
-        verdict = gr.HTML(verdict_html.result_html(verdict_html.empty_verdict_html()))
+        verdict = gr.HTML(
+            verdict_html.result_html(verdict_html.empty_verdict_html()),
+            js_on_load=events_js.COME_INTO_VIEW,
+        )
         with gr.Column(elem_classes="scale-column", min_width=0):
             scale = gr.HTML(
                 verdict_html.result_html(verdict_html.scale_html(None)),
@@ -174,7 +177,7 @@ def compare_tab(service: VerificationService, session: gr.State) -> tuple[Compon
             buttons=["copy"],
             elem_classes="command",
         )
-    with gr.Accordion("Settings", open=False, elem_classes="settings"):
+    with gr.Accordion("Settings", open=False, elem_id="settings", elem_classes="settings"):
         with gr.Row():
             model = gr.Dropdown(service.models(), value=service.default.model, label="Model")
             calibration = gr.Dropdown(

@@ -73,7 +73,7 @@ def how_to_read_html() -> str:
 
 
 WHY = (
-    '<h2>Why</h2><p class="hint">Which methods explain it is chosen in Settings, at the foot of the page.</p>'
+    '<h2>Why</h2><p class="hint">Which methods explain it is chosen in <a href="#settings">Settings</a>.</p>'
 )
 
 

@@ -4,7 +4,7 @@ Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (ICML 2017
 mean face for the baseline: from black, the way leads through pictures that no model has seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep, blurred, check_sigma
+from xfv_demo.explainers.explanation import Explanation, View
 from xfv_demo.explainers.inputs import check_gradients, checked_filling
 from xfv_demo.models.base import GradientEmbedder
 from xfv_demo.models.similarity import unit_embeddings
@@ -77,6 +78,11 @@ class IntegratedGradientsExplainer(BatchExplainer):
         self._baseline = checked_filling(baseline)
         self._batch_size = batch_size
         self.parameters: dict[str, Any] = {"steps": steps, "gaussian_sigma": gaussian_sigma}
+
+    @classmethod
+    def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
+        """As `Explainer.views`: the map."""
+        return (View(cls.name, "on the way from the mean face", explanations[cls.name].unscaled),)
 
     def _steps(
         self, photos: FloatArray, embeddings: NDArray[np.float64] | None, mapped: int

@@ -5,7 +5,7 @@ The face is cut into tiles without overlap, and each in turn is replaced by the 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep, blurred, check_sigma
+from xfv_demo.explainers.explanation import Explanation, View
 from xfv_demo.explainers.inputs import checked_filling, distinct_photos
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.models.base import Embedder
@@ -89,6 +90,11 @@ class MeanFaceExplainer(BatchExplainer):
         self._filling = checked_filling(filling)
         self._batch_size = batch_size
         self.parameters: dict[str, Any] = {"tile_size": tile_size, "gaussian_sigma": gaussian_sigma}
+
+    @classmethod
+    def views(cls, explanations: Mapping[Any, Explanation]) -> tuple[View, ...]:
+        """As `Explainer.views`: the map."""
+        return (View(cls.name, "tile by tile", explanations[cls.name].unscaled),)
 
     def _steps(self, photos: FloatArray, embeddings: _Doubles | None, mapped: int) -> Iterator[BatchStep]:
         units = self._unit_embeddings(photos, embeddings).astype(np.float64)
