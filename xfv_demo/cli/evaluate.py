@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from xfv_demo.evaluation.accuracy.measure import Measured
     from xfv_demo.evaluation.accuracy.report import VerificationReport
     from xfv_demo.evaluation.explanations.methods import ComparedMethod
-    from xfv_demo.evaluation.explanations.patch_lfw import PatchLfw
+    from xfv_demo.evaluation.explanations.patch_lfw import PatchKind, PatchLfw
     from xfv_demo.models.savedmodel import SavedModelEmbedder
 
 
@@ -326,6 +326,13 @@ def evaluate_patch_lfw(
     sanity_pairs: Annotated[
         int, typer.Option(min=0, help="On how many genuine pairs to check what the maps depend on.")
     ] = 12,
+    patches: Annotated[
+        Literal["16", "8", "24", "mixed"],
+        typer.Option(
+            help="What patches are put in: squares of so many pixels, 16 as published, or rectangles of "
+            "mixed sides from 4 to 32."
+        ),
+    ] = "16",
     save: Annotated[
         Path | None,
         typer.Option(help="A folder to write the patched pairs to; given as --data, it is read again."),
@@ -355,7 +362,7 @@ def evaluate_patch_lfw(
 
     embedder = as_savedmodel(load_embedder(model, progress=True), "comparing explanations")
     similarity_threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
-    made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, aligned=aligned)
+    made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, patches, aligned=aligned)
     if save:
         made.save(save)
         typer.echo(f"{len(made)} patched pairs written to {save}")
@@ -423,6 +430,7 @@ def _patch_lfw(
     seed: int,
     pairs: int,
     face: "FaceChoice",
+    patches: "PatchKind",
     *,
     aligned: bool,
 ) -> "PatchLfw":
@@ -441,7 +449,7 @@ def _patch_lfw(
         progress_bar(f"Faces of {whole.name}") as progress,
     ):
         return make_patch_lfw(
-            whole.subset(pairs), store, seed=seed, donors=whole, face=face, progress=progress
+            whole.subset(pairs), store, seed=seed, donors=whole, kind=patches, face=face, progress=progress
         )
 
 
