@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from xfv_demo.evaluation.accuracy.report import VerificationReport
     from xfv_demo.evaluation.explanations.methods import ComparedMethod
     from xfv_demo.evaluation.explanations.patch_lfw import PatchKind, PatchLfw
-    from xfv_demo.models.savedmodel import SavedModelEmbedder
+    from xfv_demo.models.compiled import CompiledEmbedder
 
 
 # Where a document has the results of the benchmark of explanations.
@@ -358,9 +358,14 @@ def evaluate_patch_lfw(
     # Before the data: what is wrong with the model should not cost the wait for the faces.
     from xfv_demo.calibration.storage import load_calibration
     from xfv_demo.models.loading import load_embedder
-    from xfv_demo.models.savedmodel import as_savedmodel
+    from xfv_demo.models.savedmodel import SavedModelEmbedder
 
-    embedder = as_savedmodel(load_embedder(model, progress=True), "comparing explanations")
+    embedder = load_embedder(model, progress=True)
+    if sanity_pairs and not isinstance(embedder, SavedModelEmbedder):
+        typer.echo(
+            f"{embedder.name} is no SavedModel, whose weights could be shuffled: no sanity checks", err=True
+        )
+        sanity_pairs = 0
     similarity_threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
     made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, patches, aligned=aligned)
     if save:
@@ -455,7 +460,7 @@ def _patch_lfw(
 
 def _evaluate_patch_lfw(
     patch_lfw: "PatchLfw",
-    embedder: "SavedModelEmbedder",
+    embedder: "CompiledEmbedder",
     contenders: "Sequence[ComparedMethod]",
     similarity_threshold: float,
     slow_pairs: int,
