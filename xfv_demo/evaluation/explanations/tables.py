@@ -126,35 +126,33 @@ def markdown(report: BenchmarkReport) -> str:
             f"On the {seen.pairs.total} of these that show nobody whom xCos's head was trained on, its mean "
             f"area is {_with_interval(seen.replacement)}."
         )
-    paragraphs += [
-        "What the maps of a face depend on: mean rank correlation of its map with that of a model whose "
-        "weights are shuffled within each layer (should be near 0), with that against somebody else (well "
-        "below 1), "
-        f"with that of another run with another seed (1), and under noise of 2/255 (near 1), on "
-        f"{report.sanity_pairs} genuine pairs:",
-        _table(
-            ("map of a face", "weights shuffled", "another reference", "run again", "noise"),
-            [
-                (
-                    one.title,
-                    *(
-                        "" if value is None else f"{rounded(value):.2f}"
-                        for value in (
-                            one.sanity.weights,
-                            one.sanity.reference,
-                            one.sanity.repeated,
-                            one.sanity.noise,
-                        )
-                    ),
-                )
-                for one in report.contenders
-                if one.sanity
-            ],
-        ),
+    checked = [(one.title, one.sanity) for one in report.contenders if one.sanity]
+    if checked:
+        paragraphs += [
+            "What the maps of a face depend on: mean rank correlation of its map with that of a model whose "
+            "weights are shuffled within each layer (should be near 0), with that against somebody else "
+            "(well below 1), "
+            f"with that of another run with another seed (1), and under noise of 2/255 (near 1), on "
+            f"{report.sanity_pairs} genuine pairs:",
+            _table(
+                ("map of a face", "weights shuffled", "another reference", "run again", "noise"),
+                [
+                    (
+                        title,
+                        *(
+                            "" if value is None else f"{rounded(value):.2f}"
+                            for value in (sanity.weights, sanity.reference, sanity.repeated, sanity.noise)
+                        ),
+                    )
+                    for title, sanity in checked
+                ],
+            ),
+        ]
+    paragraphs.append(
         f"Measured on {report.date.isoformat()} by `{report.command}`, seed {report.seed}, "
         f"{report.engine}, {versions}. That run took {report.seconds:.0f} s; {report.kept:,} of its "
-        "outcomes, each a pair by a method, were there from runs before it.",
-    ]
+        "outcomes, each a pair by a method, were there from runs before it."
+    )
     return "\n\n".join(paragraphs)
 
 
