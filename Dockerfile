@@ -11,7 +11,7 @@ COPY assets assets
 COPY xfv_demo xfv_demo
 COPY demo demo
 # What is fetched is kept in /cache; visitors' photos lie in /tmp, which the command mounts in memory.
-RUN useradd --system --no-create-home --uid 1000 xfv && mkdir /cache && chown xfv /cache \
+RUN useradd --no-create-home --uid 1000 xfv && mkdir /cache && chown xfv /cache \
     && /venv/bin/python -m compileall -q demo xfv_demo
 ENV XFV_CACHE=/cache \
     GRADIO_SERVER_NAME=0.0.0.0 \
@@ -24,5 +24,5 @@ USER xfv
 VOLUME /cache
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=2m \
-    CMD ["/venv/bin/python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['GRADIO_SERVER_PORT'], timeout=4)"]
+    CMD ["/venv/bin/python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['GRADIO_SERVER_PORT'], timeout=4)"]
 CMD ["/venv/bin/python", "demo/app.py"]
