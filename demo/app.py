@@ -92,7 +92,7 @@ def build_app(
                 places, controls = compare_tab(service, session)
             with gr.Tab("Benchmark"):
                 gr.HTML(benchmark_html(read_reports(RESULTS)) + sizes_html(RESULTS))
-        gr.HTML(shared_html.FOOT, elem_classes="foot")
+        gr.HTML(shared_html.foot_html(), elem_classes="foot")
         timer = gr.Timer(1.0)
         press = gr.Number(0, precision=0, visible=False)
         # It takes the machine for minutes, so nobody else may ask for it. Behind a proxy, others come as this
