@@ -34,6 +34,7 @@ _PAPERS = {
     "grid cells": "1901.00536",
     "FGGB": "2403.04549",
     "CorrRISE": "2305.08546",
+    "integrated gradients": "1703.01365",
     "ArcFaceOctupletLoss": "2207.06726",
 }
 _MODEL_CARD = "assets/models/mobilefacenet/README.md"

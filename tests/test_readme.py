@@ -263,9 +263,9 @@ def test_commands_are_those_of_the_command_line(monkeypatch):
 def test_commands_are_of_kinds_that_a_test_knows():
     """Those of xfv_demo are taken apart above, those of Docker in test_container.py."""
     known = re.compile(
-        r"python3 -m venv \.venv|\.venv/bin/python demo/app\.py|\.venv/bin/python -m xfv_demo .*|docker .*"
-        r"|\.venv/bin/lint-imports"
-        r"|\.venv/bin/python -m (ruff (format --check|check) \.|mypy|pytest|mkdocs build)"
+        r"python3 -m venv \.venv|docker .*|\.venv/bin/lint-imports|\.venv/bin/python (demo/app\.py|-m ("
+        r"pip install \"\.\[(docs|demo)\]\"|xfv_demo .*|ruff (format --check|check) \.|mypy|pytest"
+        r"|mkdocs build))"
     )
     for document in DOCUMENTS:
         for block in re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL):
@@ -335,9 +335,12 @@ def test_the_benchmark_is_as_the_command_wrote_it(explanations):
 def test_methods_are_told_with_what_was_measured_of_them(explanations, document):
     measured = {one.key: one for one in explanations.contenders}
     for method in EXPLAINERS:
-        one = measured["occlusion-all" if method == "occlusion" else method]
+        # A method that no run has measured yet has neither number.
+        one = measured.get("occlusion-all" if method == "occlusion" else method)
+        told = [f"{one.common.found.value:.3f}", f"{one.seconds:.2f}"] if one else ["", ""]
         label = f"`{method}`" if document == README else f"[`{method}`](#{method})"
-        assert row(document, label)[-2:] == [round(one.common.found.value, 3), round(one.seconds, 2)]
+        (line,) = re.findall(rf"^\| {re.escape(label)} \|.*$", document.read_text(), re.MULTILINE)
+        assert [cell.strip() for cell in line.split("|")[-3:-1]] == told
         if document == METHODS:
             (section,) = re.findall(
                 rf"^## [^\n]*\n+!\[[^]]*\]\(pictures/{method}\.webp\)\n(.*?)(?=^## )",
@@ -345,7 +348,7 @@ def test_methods_are_told_with_what_was_measured_of_them(explanations, document)
                 re.MULTILINE | re.DOTALL,
             )
             assert re.search(r"\$\$.+\$\$", section)
-            assert f"**Cost.** {one.seconds:.2f} s a pair" in section
+            assert (f"**Cost.** {one.seconds:.2f} s a pair" if one else "**Cost.**") in section
             assert re.search(r"\*\*Source\.\*\* .*?arxiv", section, re.DOTALL)
             assert "**What it cannot say.**" in section
 
