@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from xfv_demo import EXPLAINERS, Verifier, load_embedder  # noqa: E402
 from xfv_demo.pipeline import stream_explanations  # noqa: E402
-from xfv_demo.plots.colours import enlarge, map_on_photo, shared_scale  # noqa: E402
+from xfv_demo.plots.colours import enlarge, map_on_photo  # noqa: E402
 from xfv_demo.types import FloatArray  # noqa: E402
 
 PAIRS = (("obama.jpg", "obama2.jpg"), ("obama2.jpg", "biden.jpg"))
@@ -39,9 +39,8 @@ def main() -> None:
         ):
             if result.progress == 1:
                 view = result.views[0]
-                scale = shared_scale(*view.maps, percentile=view.percentile)
                 rows[result.method] += [
-                    map_on_photo(face, one, scale=scale, size=SIDE)
+                    map_on_photo(face, one, scale=result.scale(view), size=SIDE)
                     for face, one in zip(faces, view.maps, strict=True)
                 ]
     for name, panels in rows.items():
