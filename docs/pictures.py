@@ -1,7 +1,8 @@
-"""Draws the pictures of docs/methods.md: python docs/pictures.py.
+"""Draws the pictures of the documentation: python docs/pictures.py.
 
 One a method, of the example photos and the bundled model: the first map of either photo, of one person to the
-left and of two people to the right; and one of the faces that they lie over, as the model sees them.
+left and of two people to the right; one of the faces that they lie over, as the model sees them; and one for
+README, of two faces and their maps.
 """
 
 import sys
@@ -43,6 +44,7 @@ def main() -> None:
                     map_on_photo(face, one, scale=result.scale(view), size=SIDE)
                     for face, one in zip(faces, view.maps, strict=True)
                 ]
+    rows["verdict"] = rows["faces"][:2] + rows["occlusion"][:2]
     for name, panels in rows.items():
         in_a_row(panels).save(ROOT / "docs" / "pictures" / f"{name}.webp", quality=90)
 

@@ -105,6 +105,11 @@ def test_commands_on_the_examples_run(tmp_path, run_python):
         done = run_python(*shlex.split(line), "--model", "mobilefacenet", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "person" in done.stdout.lower()
+        if "verify" in line and "--json" not in line:
+            (told,) = re.findall(r"distance +(.*threshold [\d.]+)", done.stdout)
+            (sure,) = re.findall(r"confidence +(over [\d.]+ %)", done.stdout)
+            for document in (README, DOCS / "index.md"):
+                assert f"Same person, {sure} confident: distance {told}." in words(document)
     assert (tmp_path / "explained" / "figure.png").stat().st_size > 100_000
 
 
