@@ -35,6 +35,8 @@ _PAPERS = {
     "FGGB": "2403.04549",
     "CorrRISE": "2305.08546",
     "integrated gradients": "1703.01365",
+    "frequencies": "2407.11941",
+    "pairs of cells": "2408.14153",
     "ArcFaceOctupletLoss": "2207.06726",
 }
 _MODEL_CARD = "assets/models/mobilefacenet/README.md"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from xfv_demo import EXPLAINERS, Verifier, load_embedder  # noqa: E402
 from xfv_demo.pipeline import stream_explanations  # noqa: E402
-from xfv_demo.plots.colours import enlarge, map_on_photo  # noqa: E402
+from xfv_demo.plots.colours import colour_map, enlarge, map_on_photo  # noqa: E402
 from xfv_demo.types import FloatArray  # noqa: E402
 
 PAIRS = (("obama.jpg", "obama2.jpg"), ("obama2.jpg", "biden.jpg"))
@@ -40,8 +40,11 @@ def main() -> None:
         ):
             if result.progress == 1:
                 view = result.views[0]
+                scale = result.scale(view)
                 rows[result.method] += [
-                    map_on_photo(face, one, scale=result.scale(view), size=SIDE)
+                    map_on_photo(face, one, scale=scale, size=SIDE)
+                    if view.domain == "face"
+                    else colour_map(enlarge(one, SIDE), scale=scale)
                     for face, one in zip(faces, view.maps, strict=True)
                 ]
     rows["verdict"] = rows["faces"][:2] + rows["occlusion"][:2]
