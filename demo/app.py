@@ -92,7 +92,7 @@ def build_app(
                 places, controls = compare_tab(service, session)
             with gr.Tab("Benchmark"):
                 gr.HTML(benchmark_html(read_reports(RESULTS)) + sizes_html(RESULTS))
-        gr.HTML(shared_html.FOOT, elem_classes="foot")
+        gr.HTML(shared_html.foot_html(), elem_classes="foot")
         timer = gr.Timer(1.0)
         press = gr.Number(0, precision=0, visible=False)
         # It takes the machine for minutes, so nobody else may ask for it. Behind a proxy, others come as this
@@ -188,6 +188,9 @@ def run(
     host = host or os.environ.get("GRADIO_SERVER_NAME")  # As Gradio would take it; the banner must know.
     public = share or not is_loopback(host)
     signal.signal(signal.SIGTERM, Uploads.end_process)
+    # Gradio asks its own server whether it is up, which a proxy of the user's cannot tell.
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (direct, "localhost", "127.0.0.1")))
     page = build_app(service, public=public)
     service.start()
     try:

@@ -57,6 +57,8 @@ _BENCHMARK_MARK = "patch-lfw"
 # Where it has the confidence by size.
 _SIZES_MARK = "sizes"
 
+_SPEED_MARK = "speed"
+
 
 @app.command()
 def bench(
@@ -68,15 +70,21 @@ def bench(
         ),
     ] = "mobilefacenet,resnet50",
     out: Annotated[Path | None, typer.Option(help="A JSON file to write the numbers to.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file to put the tables into, between marks such as docs/results has."),
+    ] = None,
 ) -> None:
     """Times every method, and the occlusion maps against the published procedure, in one run here."""
     from rich.console import Console
 
     from xfv_demo.evaluation.latency.measure import measure_speed
-    from xfv_demo.evaluation.latency.tables import speed_table
+    from xfv_demo.evaluation.latency.tables import markdown, speed_table
 
     if out:
         check_file(out)
+    if into:
+        check_marks(into, _SPEED_MARK)
     with progress_bar("Measuring") as show:
         report = measure_speed(listed(models), progress=show)
     Console().print(speed_table(report))
@@ -85,6 +93,9 @@ def bench(
     if out:
         write_whole(out, f"{json_text(report.to_dict(), indent=2)}\n".encode())
         typer.echo(f"Written to {out}")
+    if into:
+        write_between_marks(into, _SPEED_MARK, markdown(report))
+        typer.echo(f"Written into {into}")
 
 
 @app.command()
@@ -241,7 +252,7 @@ def evaluate_sizes(
     ] = 2000,
     into: Annotated[
         Path | None,
-        typer.Option(help="A Markdown file to put the table into, between marks such as README.md has."),
+        typer.Option(help="A Markdown file to put the table into, between marks such as docs/results has."),
     ] = None,
     face: FaceOption = "central",
     seed: SeedOption = 0,
@@ -339,7 +350,7 @@ def evaluate_patch_lfw(
     ] = None,
     into: Annotated[
         Path | None,
-        typer.Option(help="A Markdown file to put the results into, between marks such as README.md has."),
+        typer.Option(help="A Markdown file to put the results into, between marks such as docs/results has."),
     ] = None,
     face: FaceOption = "central",
     aligned: AlignedSetOption = False,
