@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xfv_demo.errors import XfvError
-from xfv_demo.explainers.explanation import View
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.faces.regions import REGION_GROUPS
 from xfv_demo.types import FloatArray
@@ -40,7 +39,8 @@ class MethodEntry(BaseModel):
     Attributes:
         key: Its key in `EXPLAINERS`.
         title: What people call it.
-        view: Which of its maps, by `View.key`: the first of its views.
+        view: Which of its maps, by `View.key`: the first of its views. None until the first pair was
+            explained; what follows says nothing before, either.
         parameters: Its settings.
         percentile: Of a map's absolute values, the one that is to have the strongest colour, as for `View`.
         is_evidence: As for `View`.
@@ -50,8 +50,8 @@ class MethodEntry(BaseModel):
 
     key: str
     title: str
-    view: str
-    parameters: dict[str, Any]
+    view: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
     percentile: float = Field(default=100.0, gt=0, le=100)
     is_evidence: bool = True
 
@@ -97,7 +97,7 @@ class Manifest(BaseModel):
         complete: Whether all of them are done.
         command: What makes the store again; None where it was made by a program.
         date: When it was begun, ISO 8601.
-        seconds: How long the work took, over all runs; None until it is complete.
+        seconds: How long the run took that completed it; None until then.
         versions: Of the libraries that decide on the numbers.
     """
 
@@ -194,6 +194,8 @@ def _field(name: str, kind: pa.DataType, about: str, unit: str = "", *, null: bo
     return pa.field(name, kind, nullable=null, metadata={"about": about, "unit": unit})
 
 
+_WORDS = pa.list_(pa.string())
+
 _PAIR_FIELDS = (
     _field("pair", pa.int64(), "the pair's row in the data set, from 0", null=False),
     _field("first", pa.string(), "key of the first image", null=False),
@@ -208,8 +210,8 @@ _PAIR_FIELDS = (
     _field(
         "confidence",
         pa.float64(),
-        "share of such decisions that are right, if as many pairs show one person as two; null where a caution "
-        "withholds it",
+        "share of such decisions that are right, if as many pairs show one person as two; null where a "
+        "caution withholds it",
         "in [0.5, 1)",
     ),
     _field(
@@ -223,7 +225,7 @@ _PAIR_FIELDS = (
     _field("second_size", pa.float32(), "likewise of the second", "pixels"),
     _field(
         "cautions",
-        pa.list_(pa.string()),
+        _WORDS,
         "why the verdict deserves less trust, each once; what they say goes on from: a face is",
         null=False,
     ),
@@ -236,6 +238,7 @@ FACES_SCHEMA = pa.schema(
         _field("person", pa.string(), "whom it shows, where the set tells"),
         _field("size", pa.float32(), "between the eyes, in the image", "pixels"),
         _field("certainty", pa.float32(), "the detector's certainty that this is a face", "natural log odds"),
+        _field("cautions", _WORDS, "as in pairs, of this face", null=False),
         _field(
             "crop", pa.binary(), "the aligned face of 112 x 112 pixels, as PNG; null in a store of numbers"
         ),
@@ -290,22 +293,3 @@ def unpack_map(content: bytes) -> NDArray[np.float32]:
             f"a map of {len(content)} bytes is none of {MAP_CELLS} x {MAP_CELLS}; build the store again"
         )
     return np.frombuffer(content, _CELL).reshape(MAP_CELLS, MAP_CELLS).astype(np.float32)
-
-
-def method_entry(method: str, title: str, view: View, parameters: dict[str, Any]) -> MethodEntry:
-    """A method's entry in a manifest.
-
-    Args:
-        method: Its key in `EXPLAINERS`.
-        title: What people call it.
-        view: The view whose maps are kept, of any pair.
-        parameters: Its settings.
-    """
-    return MethodEntry(
-        key=method,
-        title=title,
-        view=view.key,
-        parameters=parameters,
-        percentile=view.percentile,
-        is_evidence=view.is_evidence,
-    )

@@ -30,7 +30,7 @@ _SUFFIX = ".parquet"
 _ROWS = {"pairs": (1_000_000, 100_000), "faces": (10_000, 250), "maps": (50_000, 300)}
 
 # What may differ between a run that was ended and the one that goes on.
-_OF_A_RUN = ("calibration", "command", "complete", "date", "seconds")
+_OF_A_RUN = ("calibration", "command", "complete", "date", "methods", "seconds")
 
 
 def open_store(path: str | os.PathLike[str]) -> "Store":
@@ -116,8 +116,8 @@ class StoreWriter:
         if (path / MANIFEST).exists():
             found = read_manifest(path)
             _check_same(path, found, manifest)
-            # The first run's date; and where all is done there is nothing to change.
-            manifest = found if found.complete else manifest.model_copy(update={"date": found.date})
+            # What the first run has found out stays.
+            manifest = found
         elif path.is_dir() and any(path.iterdir()):
             raise XfvError(f'the folder "{path}" holds other things; choose another one for the store')
         self.manifest = manifest
@@ -239,12 +239,18 @@ def _check_schema(file: Path, schema: pa.Schema) -> None:
 
 
 def _check_same(path: Path, found: Manifest, wanted: Manifest) -> None:
-    for name in Manifest.model_fields:
-        if name not in _OF_A_RUN and getattr(found, name) != getattr(wanted, name):
-            raise XfvError(
-                f'"{path}" is a store with another {name} than is asked for now; choose another folder, or '
-                "delete it"
-            )
+    others = [
+        name
+        for name in Manifest.model_fields
+        if name not in _OF_A_RUN and getattr(found, name) != getattr(wanted, name)
+    ]
+    if [method.key for method in found.methods] != [method.key for method in wanted.methods]:
+        others.append("methods")
+    if others:
+        raise XfvError(
+            f'"{path}" is a store with other {" and ".join(others)} than is asked for now; choose another '
+            "folder, or delete it"
+        )
 
 
 def _gather(
