@@ -194,8 +194,6 @@ def _field(name: str, kind: pa.DataType, about: str, unit: str = "", *, null: bo
     return pa.field(name, kind, nullable=null, metadata={"about": about, "unit": unit})
 
 
-_WORDS = pa.list_(pa.string())
-
 _PAIR_FIELDS = (
     _field("pair", pa.int64(), "the pair's row in the data set, from 0", null=False),
     _field("first", pa.string(), "key of the first image", null=False),
@@ -225,7 +223,7 @@ _PAIR_FIELDS = (
     _field("second_size", pa.float32(), "likewise of the second", "pixels"),
     _field(
         "cautions",
-        _WORDS,
+        pa.list_(pa.string()),
         "why the verdict deserves less trust, each once; what they say goes on from: a face is",
         null=False,
     ),
@@ -238,7 +236,6 @@ FACES_SCHEMA = pa.schema(
         _field("person", pa.string(), "whom it shows, where the set tells"),
         _field("size", pa.float32(), "between the eyes, in the image", "pixels"),
         _field("certainty", pa.float32(), "the detector's certainty that this is a face", "natural log odds"),
-        _field("cautions", _WORDS, "as in pairs, of this face", null=False),
         _field(
             "crop", pa.binary(), "the aligned face of 112 x 112 pixels, as PNG; null in a store of numbers"
         ),

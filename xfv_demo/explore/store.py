@@ -3,9 +3,11 @@
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -93,10 +95,10 @@ class Store:
 
 
 class StoreWriter:
-    """Makes a store part by part; what was ended goes on where it was.
+    """Makes a store of parts; what was ended goes on where it was.
 
-    A part is written whole or not at all, and under a number: to write it again puts the same in its place,
-    so that nothing is twice in the store.
+    Whoever makes a part writes it to `part_path` by `write_part`: whole or not at all, and under a number, so
+    that to make it again puts the same in its place, and nothing is twice in the store.
 
     Attributes:
         path: The store's folder.
@@ -133,22 +135,19 @@ class StoreWriter:
         self.manifest = self.manifest.model_copy(update=values)
         self._write_manifest()
 
-    def part(self, table: str, number: int) -> Path:
-        """Where a part lies, or will."""
-        return self.path / _PARTS / table / f"{number:07d}{_SUFFIX}"
-
-    def write(self, table: str, number: int, rows: pa.Table) -> None:
-        """Writes a part.
-
-        Args:
-            table: "pairs", "faces" or "maps".
-            number: Which part; from 0, in the order of its rows.
-            rows: With the columns of the table's schema at least.
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps others from making this store meanwhile.
 
         Raises:
-            XfvError: It cannot be written.
+            XfvError: Another process makes it.
         """
-        write_part(self.part(table, number), rows)
+        (self.path / _PARTS).mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.path / _PARTS / "lock", timeout=0):
+                yield
+        except filelock.Timeout as error:
+            raise XfvError(f'another process is making "{self.path}"; wait until it is done') from error
 
     def written(self, table: str) -> set[int]:
         """The numbers of the parts that there are."""
@@ -184,6 +183,17 @@ def table_schemas(manifest: Manifest) -> dict[str, pa.Schema]:
     """The schema of each table of a store."""
     methods = [method.key for method in manifest.methods]
     return {"pairs": pairs_schema(methods), "faces": FACES_SCHEMA, "maps": MAPS_SCHEMA}
+
+
+def part_path(store: Path, table: str, number: int) -> Path:
+    """Where a part lies while the store is made, or will.
+
+    Args:
+        store: The store's folder.
+        table: "pairs", "faces" or "maps".
+        number: Which part; from 0, in the order of its rows.
+    """
+    return store / _PARTS / table / f"{number:07d}{_SUFFIX}"
 
 
 def write_part(path: Path, rows: pa.Table) -> None:
