@@ -112,7 +112,7 @@ def decide(
     if calibration is not None:
         for fold in np.unique(pairs.folds):
             (rows,) = np.nonzero(known & (pairs.folds == fold))
-            # Without a fit of its own where none of its pairs was fitted to: then the whole has not seen them.
+            # Without a fit of its own where none of its pairs was fitted to: the whole has not seen them.
             one = by_fold.get(int(fold), calibration)
             thresholds[rows] = one.threshold_at(sizes[rows])
             if fit.kind != "none":
