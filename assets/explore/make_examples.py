@@ -1,7 +1,7 @@
 """Makes the store of the example photos: python assets/explore/make_examples.py, from the project's folder.
 
-All pairs of the photos and of some copies that were shrunk, cropped or partly covered. The copies are made in a
-temporary folder; the store is what is left.
+All pairs of the photos and of some copies that were shrunk, cropped or partly covered. The copies are made in
+a temporary folder; the store is what is left.
 """
 
 import itertools
