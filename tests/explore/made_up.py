@@ -81,16 +81,18 @@ def write_block(folder, block, size=5):
     write_part(part_path(folder, "pairs", block), rows)
 
 
-def write_faces(folder):
-    rows = [{"key": "b/0.png", "size": 30.0, "crop": b"pixels", "embedding": b"numbers"}]
+FACES = ({"key": "b/0.png", "size": 30.0, "crop": b"pixels", "embedding": b"numbers"},)
+
+
+def write_faces(folder, rows=FACES):
     schema = pa.schema([*FACES_SCHEMA, pa.field("embedding", pa.binary())])
-    write_part(part_path(folder, "faces", 0), pa.Table.from_pylist(rows, schema))
+    write_part(part_path(folder, "faces", 0), pa.Table.from_pylist(list(rows), schema))
 
 
-def made_store(folder, blocks=4, **values):
+def made_store(folder, blocks=4, faces=FACES, **values):
     """A complete store."""
     writer = StoreWriter(folder, manifest(pairs=5 * blocks, **values))
-    write_faces(folder)
+    write_faces(folder, faces)
     for block in range(blocks):
         write_block(folder, block)
     writer.finish(1.0)

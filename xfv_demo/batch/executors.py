@@ -6,6 +6,7 @@ one piece and under the block's name, so that it may be done twice.
 
 import concurrent.futures
 import itertools
+import logging
 import multiprocessing
 import os
 import pickle
@@ -197,6 +198,8 @@ def _run_on_ray(
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise XfvError(f'Ray cannot be reached at "{address or "this machine"}": {reason}') from error
+    # Whoever waits is told by the caller.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     count = count or max(1, int(ray.cluster_resources().get("CPU", 1)) - _CPUS_LEFT_FREE)

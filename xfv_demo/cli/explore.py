@@ -134,8 +134,27 @@ def explore_build(
     _say_outcomes(out, manifest.seconds or 0)
 
 
+@explore_app.command("export")
+def explore_export(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The store's folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; must not be there yet, or be empty.")],
+    kind: Annotated[
+        Literal["csv", "fiftyone", "spotlight"],
+        typer.Option("--as", help="csv: pairs and faces as tables; fiftyone or spotlight: with the faces."),
+    ] = "csv",
+) -> None:
+    """Hands a store on to other programs."""
+    from xfv_demo.explore import open_store
+    from xfv_demo.explore.export import export_store
+
+    opened = open_store(store)
+    hint = export_store(opened, out, kind)
+    opened.close()
+    typer.echo(f"Written to {out}; opened by {hint}")
+
+
 def _say_outcomes(out: Path, seconds: float) -> None:
-    from xfv_demo.explore.store import open_store
+    from xfv_demo.explore import open_store
 
     store = open_store(out)
     counts = store.query("SELECT outcome, count(*) AS pairs FROM pairs GROUP BY outcome ORDER BY pairs DESC")

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,10 +159,14 @@ class FaceWorker:
         self._face: FaceChoice = face
         self._aligned, self._smallest_size = aligned, smallest_size
         self._detector = MtcnnDetector(threads=1)
-        self._kept = EmbeddingStore(cache_folder() / "embeddings.sqlite")
 
     def __call__(self, block: ImageBlock) -> BlockDone:
         """Does a block."""
+        # Opened anew for each, as it belongs to a thread, and Ray calls from another one than it starts in.
+        with closing(EmbeddingStore(cache_folder() / "embeddings.sqlite")) as kept:
+            return self._faces_of(block, kept)
+
+    def _faces_of(self, block: ImageBlock, kept: EmbeddingStore) -> BlockDone:
         contents = dict(self._source.stream(block.keys))
         rows: list[dict[str, Any]] = []
         found: list[FloatArray] = []
@@ -169,7 +174,7 @@ class FaceWorker:
             row: dict[str, Any] = {"key": key, "person": person or None}
             rows.append(row)
             try:
-                face = self._aligned_face(key, contents[key])
+                face = self._aligned_face(key, contents[key], kept)
             except (ImageError, FaceNotFoundError) as error:
                 row["problem"] = str(error)
                 continue
@@ -191,16 +196,16 @@ class FaceWorker:
         write_part(part_path(self._store, "faces", block.number), table)
         return BlockDone(len(rows), len(rows) - len(found))
 
-    def _aligned_face(self, key: str, content: bytes) -> AlignedFace:
+    def _aligned_face(self, key: str, content: bytes, kept: EmbeddingStore) -> AlignedFace:
         name = key.rpartition("/")[2]
         photo = read_photo(content, name)
         if self._aligned:
             return find_candidates(self._detector, photo, name=name, aligned=True)[0]
         sha256 = hashlib.sha256(content).hexdigest()
-        faces = self._kept.faces(sha256, self._detector.fingerprint)
+        faces = kept.faces(sha256, self._detector.fingerprint)
         if faces is None:
             faces = tuple(self._detector.detect(photo))
-            self._kept.keep_faces(sha256, self._detector.fingerprint, faces)
+            kept.keep_faces(sha256, self._detector.fingerprint, faces)
         if not faces:
             raise FaceNotFoundError(f'"{name}" {NO_FACE}')
         chosen = choose_face(faces, photo, self._face)
