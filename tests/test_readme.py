@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,7 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     """Block after block in one place, as a reader would; with the bundled model, to fetch nothing."""
     for name, photo in (("a.jpg", "obama.jpg"), ("b.jpg", "obama2.jpg")):
         (tmp_path / name).write_bytes((ROOT / "assets" / "examples" / photo).read_bytes())
+    shutil.copytree(ROOT / "assets" / "explore" / "lfw", tmp_path / "store")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) >= 3

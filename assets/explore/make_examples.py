@@ -34,8 +34,8 @@ _PEOPLE = {
 
 
 def _small(photo: Photo, face: Face) -> Photo:
-    """With 7 pixels between the eyes."""
-    return shrunk(photo, 7 / face.eye_distance)
+    """With 6.6 pixels between the eyes; the smallest that the calibration knows is 6."""
+    return shrunk(photo, 6.6 / face.eye_distance)
 
 
 def _tiny(photo: Photo, face: Face) -> Photo:
@@ -71,7 +71,7 @@ def _covered(photo: Photo, face: Face, top: float, bottom: float) -> Photo:
 
 
 _COPIES: tuple[tuple[str, Callable[[Photo, Face], Photo]], ...] = (
-    ("obama2", _small),
+    ("obama", _small),
     ("biden", _small),
     ("obama3", _tiny),
     ("obama", _cropped),

@@ -50,7 +50,7 @@ def explore_build(
     methods: Annotated[
         str,
         typer.Option(help="Methods of explanation, with commas between; none for verdicts alone."),
-    ] = "xssab",
+    ] = "mean-face,xssab",
     pairs: Annotated[
         int | None,
         typer.Option(

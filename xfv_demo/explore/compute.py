@@ -50,7 +50,7 @@ from xfv_demo.runtime.provenance import library_versions
 from xfv_demo.types import FloatArray
 from xfv_demo.verification import LIKE_NOBODY, centre_of_nobody
 
-DEFAULT_METHODS = ("xssab",)
+DEFAULT_METHODS = ("mean-face", "xssab")
 
 # The most that is lost by a kill for each worker: pairs that are explained, or not.
 _PAIRS_AT_ONCE = 20

@@ -44,6 +44,7 @@ class MethodEntry(BaseModel):
         parameters: Its settings.
         percentile: Of a map's absolute values, the one that is to have the strongest colour, as for `View`.
         is_evidence: As for `View`.
+        domain: As for `View`; evidence by region there is of the face alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class MethodEntry(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict)
     percentile: float = Field(default=100.0, gt=0, le=100)
     is_evidence: bool = True
+    domain: Literal["face", "frequency"] = "face"
 
 
 class CalibrationEntry(BaseModel):
@@ -181,7 +183,7 @@ def pairs_schema(methods: Iterable[str]) -> pa.Schema:
             evidence_column(method, region.key),
             pa.float32(),
             f"net share of {method}'s evidence in {region.name}, both photos together; positive speaks for "
-            "one person",
+            "one person; null where its maps are not of the face",
             "share in [-1, 1]",
         )
         for method in methods

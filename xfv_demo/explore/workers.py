@@ -318,6 +318,8 @@ def _first_view(explainer: Explainer, explanation: Explanation) -> View:
 
 
 def _evidence(method: str, view: View) -> Mapping[str, float]:
+    if view.domain != "face":
+        return {}
     sides = (region_evidence(values, REGION_GROUPS) for values in view.maps)
     return {evidence_column(method, one.region.key): one.net_share for one in pair_evidence(*sides)}
 
@@ -334,4 +336,5 @@ def _entry(explainer: Explainer, view: View) -> MethodEntry:
         parameters=explainer.parameters,
         percentile=view.percentile,
         is_evidence=view.is_evidence,
+        domain=view.domain,
     )
