@@ -1,6 +1,7 @@
 """Stores on disk: whole parts, no pair twice, questions that do no harm, a line for what is no store."""
 
 import json
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -91,6 +92,22 @@ def test_in_whatever_order_and_however_often_parts_are_written_no_pair_is_twice(
                 assert found == expected
             store.close()
             writer.finish(0.0)
+
+
+@pytest.mark.parametrize(("rows", "group"), [(4, 2), (6, 3), (20, 20), (100, 7), (5, 1)])
+def test_gathered_pairs_keep_their_order_over_files_and_groups(tmp_path, monkeypatch, rows, group):
+    monkeypatch.setattr(
+        "xfv_demo.explore.store._ROWS", dict.fromkeys(("pairs", "faces", "maps"), (rows, group))
+    )
+    folder = made_store(tmp_path / "store")
+    files = sorted((folder / "pairs").iterdir())
+    assert len(files) == math.ceil(20 / (rows // group * group))
+    assert [pair for file in files for pair in pq.read_table(file)["pair"].to_pylist()] == list(range(20))
+    assert all(
+        pq.ParquetFile(file).metadata.row_group(number).num_rows <= group
+        for file in files
+        for number in range(pq.ParquetFile(file).num_row_groups)
+    )
 
 
 def test_gathering_that_was_ended_begins_anew(tmp_path):

@@ -1,5 +1,6 @@
 """A store on disk: written in whole parts, gathered into few files once all is done, and opened."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -268,36 +269,23 @@ def _gather(
 ) -> None:
     """Writes parts into files of some many rows, a group of rows at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, groups in enumerate(_files_of_groups(_groups(parts, schema, group, crops), rows // group)):
+    groups = _groups(parts, schema, group, crops)
+    for number, first in enumerate(groups):
         path = folder / f"{number:05d}{_SUFFIX}"
         half = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with pq.ParquetWriter(half, schema, compression="zstd") as writer:
-                for one in groups:
+                for one in itertools.chain([first], itertools.islice(groups, rows // group - 1)):
                     writer.write_table(one)
             half.replace(path)
         except OSError as error:
             raise XfvError(f'"{path}" cannot be written: {error.strerror or error}') from error
 
 
-def _files_of_groups(groups: Iterator[pa.Table], at_most: int) -> Iterator[Iterator[pa.Table]]:
-    """The groups of one file after the other."""
-    for first in groups:
-
-        def of_one_file(first: pa.Table = first) -> Iterator[pa.Table]:
-            yield first
-            for _ in range(at_most - 1):
-                following = next(groups, None)
-                if following is None:
-                    return
-                yield following
-
-        yield of_one_file()
-
-
 def _groups(parts: Iterable[Path], schema: pa.Schema, rows: int, crops: bool) -> Iterator[pa.Table]:
     """The rows of all parts, some many at a time; no more are in memory than one group and one part."""
     waiting: list[pa.Table] = []
+    count = 0
     for part in parts:
         table = read_part(part, schema.names)
         if not crops and "crop" in schema.names:
@@ -305,11 +293,12 @@ def _groups(parts: Iterable[Path], schema: pa.Schema, rows: int, crops: bool) ->
             table = table.set_column(place, "crop", pa.nulls(len(table), pa.binary()))
         # Casts each part's own dictionary of outcomes, too.
         waiting.append(table.cast(schema))
-        if sum(len(one) for one in waiting) >= rows:
+        count += len(table)
+        if count >= rows:
             whole = pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
-            for start in range(0, len(whole) - rows + 1, rows):
+            for start in range(0, count - rows + 1, rows):
                 yield whole.slice(start, rows)
-            rest = whole.slice(len(whole) // rows * rows)
-            waiting = [rest] if len(rest) else []
+            count %= rows
+            waiting = [whole.slice(len(whole) - count)] if count else []
     if waiting:
         yield pa.concat_tables(waiting).unify_dictionaries().combine_chunks()
