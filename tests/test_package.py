@@ -90,7 +90,7 @@ def test_requirements_are_those_of_the_package_and_of_its_page():
     lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
     library, page = project["dependencies"], project["optional-dependencies"]["demo"]
     assert sorted(filter(None, lines)) == sorted([*library, *page])
-    assert [line.partition(">")[0] for line in page] == ["gradio", "jinja2"]
+    assert [line.partition(">")[0] for line in page] == ["gradio", "jinja2", "duckdb", "pyarrow"]
 
 
 def test_the_newest_release_is_told_of():

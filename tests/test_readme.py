@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -122,6 +123,7 @@ def test_python_runs(tmp_path, monkeypatch):
     """A page's blocks one after the other, as a reader would; with the bundled model, to fetch nothing."""
     for name, photo in (("a.jpg", "obama.jpg"), ("b.jpg", "obama2.jpg")):
         (tmp_path / name).write_bytes((ROOT / "assets" / "examples" / photo).read_bytes())
+    shutil.copytree(ROOT / "assets" / "explore" / "lfw", tmp_path / "store")
     monkeypatch.chdir(tmp_path)
     with_python = [document for document in DOCUMENTS if python_blocks(document)]
     assert set(with_python) >= {README, DOCS / "python.md"}
@@ -129,8 +131,9 @@ def test_python_runs(tmp_path, monkeypatch):
         seen = {}
         for block in python_blocks(document):
             exec(block.replace('"auto"', '"mobilefacenet"'), seen)
-        assert seen["verification"].distance > 0
-        assert seen["explanation"].probe_map.shape == (112, 112)
+        if "verification" in seen:
+            assert seen["verification"].distance > 0
+            assert seen["explanation"].probe_map.shape == (112, 112)
         if "HalvesExplainer" in seen:
             halves = seen["HalvesExplainer"](seen["load_embedder"]("mobilefacenet")).explain(
                 seen["aligned"], seen["aligned"][:, ::-1]

@@ -29,6 +29,8 @@ from xfv_demo.runtime.files import write_whole
 from xfv_demo.runtime.paths import cache_folder
 from xfv_demo.types import AlignedFace, Verification
 
+LIKE_NOBODY = Caution("to the model much like a picture without a face", withholds=True)
+
 # Stands in where there is no calibration: the best threshold of the bundled mobilefacenet on LFW View 2.
 PROVISIONAL_THRESHOLD = 0.601
 
@@ -263,7 +265,7 @@ class Verifier:
         for face, embedding, place in zip(faces, embeddings, places, strict=True):
             reasons = list(cautions(face, sizes.smallest if sizes else None))
             if self._looks_like_nobody(embedding):
-                reasons.append(Caution("to the model much like a picture without a face", withholds=True))
+                reasons.append(LIKE_NOBODY)
             # What withholds the confidence is named first, and alone.
             withheld = [one for one in reasons if one.withholds]
             if told := withheld or reasons:
@@ -289,7 +291,7 @@ class Verifier:
         """
         if self.calibration is None:
             return False
-        nobody = _centre_of_nobody(self.embedder, len(embedding))
+        nobody = centre_of_nobody(self.embedder, len(embedding))
         return is_same(float(cosine_distance(embedding, nobody)), self.calibration.threshold)
 
     def _probability(
@@ -393,8 +395,13 @@ _ROUNDING = 1e-9
 _centres: "weakref.WeakKeyDictionary[Embedder, NDArray[np.float64]]" = weakref.WeakKeyDictionary()
 
 
-def _centre_of_nobody(embedder: Embedder, dimensions: int) -> NDArray[np.float64]:
-    """The centre of the embeddings of pictures that show nobody, (D,) of length 1."""
+def centre_of_nobody(embedder: Embedder, dimensions: int) -> NDArray[np.float64]:
+    """The centre of the embeddings of `pictures_of_nobody`, (D,) of length 1; kept by model.
+
+    Args:
+        embedder: The model.
+        dimensions: D, the length of its embeddings.
+    """
     with contextlib.suppress(TypeError):  # An embedder that no dictionary can hold is asked each time.
         if (known := _centres.get(embedder)) is not None:
             return known

@@ -105,7 +105,7 @@ def test_a_second_run_starts_no_worker(source, embedder, store, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr("xfv_demo.batch.align.concurrent.futures.ProcessPoolExecutor", refuse)
+    monkeypatch.setattr("xfv_demo.batch.executors.concurrent.futures.ProcessPoolExecutor", refuse)
     calls = []
     again = embed_images(source, keys[::-1], embedder, store, progress=lambda *counts: calls.append(counts))
     np.testing.assert_array_equal(again.embeddings, first.embeddings[::-1])

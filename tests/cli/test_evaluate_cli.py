@@ -203,7 +203,7 @@ def test_too_few_pairs_are_refused_before_a_photo_is_read(
 
     monkeypatch.setattr(align, "read_photo", lambda *_: pytest.fail("a photo was read"))
     monkeypatch.setattr(pairs, "read_photo", lambda *_: pytest.fail("a photo was read"))
-    monkeypatch.setattr(align, "_prepare_all", lambda *_: pytest.fail("a face was looked for"))
+    monkeypatch.setattr(align, "run_locally", lambda *_, **__: pytest.fail("a face was looked for"))
     path = people / "one.csv"
     images = [f"Obama/Obama_{number}.png" for number in range(8)]
     rows = [f"{one},{other},1\n" for one, other in itertools.combinations(images, 2)]

@@ -1,25 +1,22 @@
 """Photos to aligned faces, in several processes."""
 
-import concurrent.futures
+import functools
 import hashlib
 import math
-import multiprocessing
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from xfv_demo.batch.cache import EmbeddingStore
+from xfv_demo.batch.executors import run_locally
 from xfv_demo.datasets.sources import ImageSource
 from xfv_demo.errors import ImageError
 from xfv_demo.faces.alignment import ALIGNED_EYE_DISTANCE, align, as_aligned
 from xfv_demo.faces.detection import MtcnnDetector
 from xfv_demo.faces.images import read_photo
-from xfv_demo.runtime.console import silence_native_libraries
 from xfv_demo.types import Face, FloatArray, Photo
 
 # Stands for the detector where a data set brings faces that are aligned already.
@@ -29,7 +26,8 @@ _ALREADY_ALIGNED = "aligned by the data set"
 _WAITING_PER_WORKER = 16
 
 
-_NO_FACE = "shows no face that can be found"
+NO_FACE = "shows no face that can be found"
+"""Why an image has no aligned face, after its name."""
 
 
 # To be raised with every change of how photos are decoded, aligned, or their face chosen.
@@ -128,15 +126,20 @@ def align_images(
                 continue
             faces = store.faces(sha256, fingerprint)
             if faces == ():
-                faceless.append(AlignedImage(key, sha256, None, _NO_FACE))
+                faceless.append(AlignedImage(key, sha256, None, NO_FACE))
             else:
                 yield _Task(key, content, sha256, faces, already_aligned, face)
 
     # Decoding alone is done sooner than processes are started.
     ready = (
-        map(_prepare, left_to_do())
+        map(functools.partial(_prepare, detector), left_to_do())
         if already_aligned
-        else _prepare_all(left_to_do(), detector, workers or os.cpu_count() or 1)
+        else run_locally(
+            functools.partial(_start_worker, detector),
+            left_to_do(),
+            workers=workers or os.cpu_count() or 1,
+            waiting=_WAITING_PER_WORKER,
+        )
     )
     for prepared in ready:
         if prepared.faces is not None:
@@ -151,57 +154,13 @@ def alignment_key(detector: MtcnnDetector, already_aligned: bool, face: FaceChoi
     return f"{fingerprint}; {face} face, revision {_REVISION}"
 
 
-def _prepare_all(tasks: Iterable[_Task], detector: MtcnnDetector, workers: int) -> Iterator[_Prepared]:
-    """Has the tasks done by processes, a bounded number at a time; starts none where there is no task."""
-    tasks = iter(tasks)
-    first = next(tasks, None)
-    if first is None:
-        return
-    with concurrent.futures.ProcessPoolExecutor(
-        workers,
-        # Networks do not survive a fork.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(detector,),
-    ) as pool:
-        try:
-            pending = {pool.submit(_prepare, first)}
-            for task in tasks:
-                pending.add(pool.submit(_prepare, task))
-                if len(pending) >= _WAITING_PER_WORKER * workers:
-                    finished, pending = concurrent.futures.wait(
-                        pending, return_when=concurrent.futures.FIRST_COMPLETED
-                    )
-                    yield from (future.result() for future in finished)
-            for future in concurrent.futures.as_completed(pending):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-# Each worker process's own detector.
-_worker_detector: MtcnnDetector | None = None
-
-
-def _start_worker(detector: MtcnnDetector) -> None:
-    global _worker_detector
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    silence_native_libraries()
-    # One thread for each process: more would only get in each other's way.
-    cv2.setNumThreads(1)
+def _start_worker(detector: MtcnnDetector) -> Callable[[_Task], _Prepared]:
+    # Of each process; more would only get in each other's way.
     detector.threads = 1
-    _worker_detector = detector
+    return functools.partial(_prepare, detector)
 
 
-def _end_with_parent() -> None:
-    """Ends this worker once the process that started it is gone, even where that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _prepare(task: _Task) -> _Prepared:
+def _prepare(detector: MtcnnDetector, task: _Task) -> _Prepared:
     """Finds, chooses and aligns a face of an image (in a worker, unless it is aligned already)."""
     name = task.key.rpartition("/")[2]
     try:
@@ -212,21 +171,27 @@ def _prepare(task: _Task) -> _Prepared:
         return _Prepared(task.key, task.image, None, None, failure=str(error))
     faces = task.faces
     if faces is None:
-        if _worker_detector is None:
-            raise RuntimeError("a worker was started without its detector")
-        faces = tuple(_worker_detector.detect(photo))
+        faces = tuple(detector.detect(photo))
     if not faces:
-        return _Prepared(task.key, task.image, faces, None, failure=_NO_FACE)
-    chosen = faces[0] if task.face == "largest" else _central(faces, photo)
+        return _Prepared(task.key, task.image, faces, None, failure=NO_FACE)
+    chosen = choose_face(faces, photo, task.face)
     return _Prepared(task.key, task.image, faces, align(photo, chosen.landmarks), chosen.eye_distance)
 
 
-def _central(faces: Sequence[Face], photo: Photo) -> Face:
-    """The face whose box has its centre nearest to the photo's."""
+def choose_face(faces: Sequence[Face], photo: Photo, face: FaceChoice) -> Face:
+    """The face of a photo's that is its person's.
+
+    Args:
+        faces: At least one, largest first.
+        photo: Where they were found.
+        face: "largest", or "central": whose box has its centre nearest to the photo's.
+    """
+    if face == "largest":
+        return faces[0]
     middle = (np.array(photo.shape[1::-1]) - 1) / 2
 
-    def distance(face: Face) -> float:
-        return float(np.linalg.norm(face.box.reshape(2, 2).mean(axis=0) - middle))
+    def distance(one: Face) -> float:
+        return float(np.linalg.norm(one.box.reshape(2, 2).mean(axis=0) - middle))
 
     return min(faces, key=distance)
 

@@ -18,6 +18,7 @@ from xfv_demo.cli import model as model
 from xfv_demo.cli import evaluate as evaluate
 from xfv_demo.cli import train as train
 from xfv_demo.cli import reference as reference
+from xfv_demo.cli import explore as explore
 # isort: on
 
 

@@ -199,11 +199,17 @@ class PairSet(LabelledPairs):
         Raises:
             DatasetError: If `pairs` is below 1.
         """
+        return self.numbered_subset(pairs)[0]
+
+    def numbered_subset(self, pairs: int) -> "tuple[PairSet, Integers]":
+        """As `subset`, with the number of each of its pairs in this set, (pairs,), from 0."""
         if pairs < 1:
             raise DatasetError(f"a subset of {pairs} pairs is no set; take at least 1, better 2 a fold.")
+        numbers = np.arange(len(self))
         if pairs >= len(self):
-            return self
-        return self.where(np.isin(np.arange(len(self)), even_rows(self.genuine, self.folds, pairs)))
+            return self, numbers
+        kept = even_rows(self.genuine, self.folds, pairs)
+        return self.where(np.isin(numbers, kept)), kept
 
 
 @dataclass(frozen=True, eq=False)
