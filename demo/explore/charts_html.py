@@ -19,7 +19,7 @@ FORM = "explore-form"
 """The id of the form whose fields say what is asked for."""
 
 _TITLES = {"distance": "Distance", "confidence": "Confidence", "size": "Smaller face", "evidence": "Evidence"}
-_UNITS = {"distance": "", "confidence": "%", "size": "pixels", "evidence": "%"}
+_UNITS = {"distance": "", "confidence": "%", "size": "px", "evidence": "%"}
 # How bars of pairs by label are read, and those beside which truth stands.
 _BY_LABEL = "up: one person, down: two people"
 _BY_TRUTH = "bars: pairs; dots: share that is right"
@@ -74,7 +74,7 @@ def _chart_html(
         )
     if ends != (None, None):
         marks += _brush_html(histogram.edges, ends)
-    name = about if measure == "evidence" else f"{_TITLES[measure].lower()}, {_UNITS[measure]}".rstrip(", ")
+    name = about if measure == "evidence" else _TITLES[measure].lower()
     told = html.escape(_in_words(name, measure, histogram, by_label=by_label))
     low, high = edges[0], edges[-1]
     return (

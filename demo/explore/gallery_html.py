@@ -22,8 +22,8 @@ from xfv_demo.explainers.explanation import MapPair, View
 from xfv_demo.explore.browse import ORDERS, Evidence, Neighbours, Overview
 from xfv_demo.explore.schema import OUTCOMES, Manifest, MethodEntry, evidence_column
 from xfv_demo.faces.alignment import ALIGNED_SIZE
-from xfv_demo.faces.regions import REGION_GROUPS, signed_percent
-from xfv_demo.pipeline import view_summary
+from xfv_demo.faces.region_words import summary, weight_summary
+from xfv_demo.faces.regions import REGION_GROUPS, region_evidence, signed_percent
 from xfv_demo.plots.colours import WEIGHTS, enlarge, map_on_photo, png_data_uri, shared_scale
 from xfv_demo.types import FloatArray
 
@@ -487,7 +487,9 @@ def _method_html(
     # Means over blocks of 4 x 4 pixels, and their words and numbers those of the blocks.
     blocks = MapPair(*(np.kron(values, np.ones((4, 4), np.float32)) for values in maps))
     view = View(method.view or "", method.view or "", blocks, method.percentile, method.is_evidence)
-    told = html.escape(view_summary(view)).replace(" %", "\N{NO-BREAK SPACE}%")
+    sides = (region_evidence(values) for values in blocks)
+    told = summary(*sides) if method.is_evidence else weight_summary(*sides)
+    told = html.escape(told).replace(" %", "\N{NO-BREAK SPACE}%")
     return (
         f'<section class="method"><h3>{heading}</h3><p class="views-place">{html.escape(view.label)}</p>'
         f'<div class="pair">{figures}</div><p class="sentence">{told}</p>{regions_html(view)}</section>'

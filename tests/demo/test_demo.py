@@ -460,7 +460,7 @@ def test_a_whole_data_set_is_filtered_stepped_through_and_shared(browser, addres
         plot = page.locator("[data-measure=distance] .plot").bounding_box()
         page.mouse.move(plot["x"] + 2, plot["y"] + 60)
         page.mouse.down()
-        page.mouse.move(plot["x"] + 0.45 * plot["width"], plot["y"] + 50, steps=5)
+        page.mouse.move(plot["x"] + 0.25 * plot["width"], plot["y"] + 50, steps=5)
         page.mouse.up()
         end = float(page.locator("[name=distance_to]").input_value())
         page.wait_for_function(
