@@ -174,3 +174,8 @@ def test_ray_gives_the_same(built, people, embedder, tmp_path):
             assert value == (
                 pytest.approx(other[name], abs=1e-5) if isinstance(value, float) else other[name]
             )
+
+
+def test_maps_of_frequencies_are_refused_before_any_work(tmp_path):
+    with pytest.raises(XfvError, match="frequency are no places in the face"):
+        build_store(None, None, tmp_path / "store", methods=["frequency"])

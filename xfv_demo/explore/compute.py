@@ -25,7 +25,9 @@ from xfv_demo.batch.align import FaceChoice
 from xfv_demo.batch.executors import Engine, run_blocks
 from xfv_demo.datasets.opening import in_folds
 from xfv_demo.datasets.pairs import PairSet
+from xfv_demo.errors import XfvError
 from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.explainers.frequency import FrequencyExplainer
 from xfv_demo.explore.decisions import Decisions, Fit, choose_fit, decide
 from xfv_demo.explore.schema import OUTCOMES, CalibrationEntry, Manifest, MethodEntry
 from xfv_demo.explore.store import StoreWriter, part_path, read_part
@@ -131,6 +133,11 @@ def build_store(
     """
     start = time.monotonic()
     chosen = check_methods(methods) if methods else ()
+    if FrequencyExplainer.name in chosen:
+        raise XfvError(
+            "the maps of frequency are no places in the face, and a store keeps evidence by region; leave it "
+            "out"
+        )
     # What a model lacks should not cost the wait for the faces.
     make_explainers(embedder, chosen, eer_threshold=0.5)
     pairs = in_folds(pairs)
