@@ -361,6 +361,14 @@ def test_methods_are_told_with_what_was_measured_of_them(explanations, document)
             assert "**What it cannot say.**" in section
 
 
+def test_what_is_usual_is_told_as_the_file_has_it():
+    file = ROOT / "assets" / "references" / "mobilefacenet-lfw.json"
+    kept = json.loads(file.read_text())
+    *others, last = (f"`{method}`" for method in kept["methods"])
+    told = f"{kept['genuine_pairs']} pairs of one person and {kept['impostor_pairs']} of strangers"
+    assert f"{told}, for {', '.join(others)} and {last}." in words(METHODS)
+
+
 def test_the_headline_of_explanations_is_that_of_the_benchmark(explanations):
     area = {one.key: one.common.replacement.value for one in explanations.contenders}
     better = {
