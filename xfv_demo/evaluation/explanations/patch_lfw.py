@@ -9,7 +9,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -54,7 +54,7 @@ class PatchedPair:
         genuine: Whether first and second show one person.
         fold: The pair's fold, from 0.
         corners: (K, 2) int64, each patch's top row and left column, in donor and first image alike.
-        sizes: (K, 2) int64, its height and width.
+        sizes: (K, 2) int64, its height and width; by default those of the published patches.
     """
 
     first: str
@@ -63,7 +63,7 @@ class PatchedPair:
     genuine: bool
     fold: int
     corners: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.full((PATCHES, 2), PATCH_SIDE))
 
     @property
     def key(self) -> str:
