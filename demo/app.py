@@ -28,6 +28,8 @@ from demo.compare.layout import compare_tab
 from demo.compare.session import Session
 from demo.compare.wiring import wire
 from demo.endpoints import add_endpoints
+from demo.explore.stores import Stores
+from demo.explore.tab import explore_tab, open_by_link
 from demo.model_service import VerificationService
 from demo.preparation import Preparation
 from demo.privacy import Deletion, banner_html, hosted
@@ -52,7 +54,11 @@ MOST_VISITORS = 500
 
 
 def build_app(
-    service: VerificationService, *, public: bool = False, deletion: Deletion | None = None
+    service: VerificationService,
+    *,
+    public: bool = False,
+    deletion: Deletion | None = None,
+    stores: Stores | None = None,
 ) -> gr.Blocks:
     """Lays the page out and wires it up.
 
@@ -60,12 +66,16 @@ def build_app(
         service: Where the models come from.
         public: Whether others than this computer's user can reach the page, by a link or over the network.
         deletion: When photos are deleted; as the environment says where None.
+        stores: Of whole data sets, to be explored; those that are shipped where None.
 
     Returns:
         The page, ready to launch.
     """
     deletion = deletion or Deletion.from_environment()
     uploads = Uploads.of_process(deletion)
+    # Nobody else may take the machine for minutes, or see what was fetched to it. Behind a proxy, others come
+    # as this machine's user does.
+    own = not public and not hosted() and Hosts.for_server(None) == Hosts()
     # Served from where they are, not copied.
     gr.set_static_paths(EXAMPLES)
     with gr.Blocks(title="Why do these faces match?", analytics_enabled=False) as page:
@@ -90,18 +100,18 @@ def build_app(
         with gr.Tabs(elem_classes="questions"):
             with gr.Tab("Compare"):
                 places, controls = compare_tab(service, session)
+            with gr.Tab("Explore"):
+                explore_tab(stores or Stores(), list(places.photos.values()), at_hand=own)
             with gr.Tab("Benchmark"):
                 gr.HTML(benchmark_html(read_reports(RESULTS)) + sizes_html(RESULTS))
-        gr.HTML(shared_html.FOOT, elem_classes="foot")
+        gr.HTML(shared_html.foot_html(), elem_classes="foot")
         timer = gr.Timer(1.0)
         press = gr.Number(0, precision=0, visible=False)
-        # It takes the machine for minutes, so nobody else may ask for it. Behind a proxy, others come as this
-        # machine's user does.
-        own = not public and not hosted() and Hosts.for_server(None) == Hosts()
         preparation = Preparation(service) if own else None
         handlers = Handlers(service, places, needs_consent=hosted(), preparation=preparation)
         wire(page, handlers, places, controls, delete=delete, press=press, status=status, timer=timer)
         add_endpoints(service)
+        open_by_link(page)
         gr.Button(visible=False).click(
             _line_is_full, api_visibility="private", api_name="line_is_full", concurrency_limit=None
         )
@@ -178,6 +188,14 @@ def run(
             envvar="GRADIO_SERVER_PORT", help="The port; the first free one from 7860 unless given."
         ),
     ] = None,
+    store: Annotated[
+        list[Path] | None,
+        typer.Option(
+            envvar="XFV_STORES",
+            help="The folder of a store, as `explore build` makes it, to be explored beside those that are "
+            "shipped; can be given several times, in the environment with spaces between.",
+        ),
+    ] = None,
     share: Annotated[bool, typer.Option(help="Open a public link through Gradio's servers.")] = False,
 ) -> None:
     """Shows the page in a browser: two photos in, a verdict and its explanation out."""
@@ -188,7 +206,10 @@ def run(
     host = host or os.environ.get("GRADIO_SERVER_NAME")  # As Gradio would take it; the banner must know.
     public = share or not is_loopback(host)
     signal.signal(signal.SIGTERM, Uploads.end_process)
-    page = build_app(service, public=public)
+    # Gradio asks its own server whether it is up, which a proxy of the user's cannot tell.
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (direct, "localhost", "127.0.0.1")))
+    page = build_app(service, public=public, stores=Stores(store or ()))
     service.start()
     try:
         page.launch(

@@ -1,6 +1,9 @@
 """The notebook, run from its first cell to its last."""
 
 import os
+import re
+import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -74,8 +77,11 @@ def test_every_figure_is_explained():
 
 
 def test_runs_with_the_example_pair():
-    notebook = run(read(), NOTEBOOK.parent)
-    said = printed(notebook)
+    notebook = read()
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('MODEL = "auto"', 'MODEL = "mobilefacenet"')
+    said = printed(run(notebook, NOTEBOOK.parent))
+    assert f"project: the folder that this notebook lies in, {ROOT}" in said
     assert "installed: nothing" in said
     assert "SAME PERSON" in said
     assert "distance 0.222" in said
@@ -91,8 +97,6 @@ def test_goes_on_where_nothing_can_be_fetched(tmp_path, monkeypatch):
     notebook = read()
     last = next(number for number, cell in enumerate(notebook.cells) if "SAME PERSON" in cell.source)
     notebook.cells = notebook.cells[: last + 1]
-    for cell in notebook.cells:
-        cell.source = cell.source.replace('MODEL = "mobilefacenet"', 'MODEL = "auto"')
     said = printed(run(notebook, NOTEBOOK.parent))
     assert [line for line in said.splitlines() if line.startswith("arcface-octuplet could not be fetched")]
     assert "SAME PERSON" in said
@@ -110,4 +114,83 @@ def test_runs_with_uploaded_photos(tmp_path, monkeypatch):
     notebook.cells = notebook.cells[: last + 1]
     for cell in notebook.cells:
         cell.source = cell.source.replace('SOURCE = "example"', 'SOURCE = "upload"')
+        cell.source = cell.source.replace('MODEL = "auto"', 'MODEL = "mobilefacenet"')
     assert "distance 0.199" in printed(run(notebook, NOTEBOOK.parent))
+
+
+class TestWhereTheProjectIsFrom:
+    """The set-up cell, run in a folder that is not the project's, with a project that needs nothing."""
+
+    @pytest.fixture
+    def project(self, tmp_path):
+        folder = tmp_path / "elsewhere" / "xfv-demo-main"
+        (folder / "xfv_demo").mkdir(parents=True)
+        (folder / "xfv_demo" / "__init__.py").write_text("")
+        (folder / "requirements.txt").write_text("pytest>=1  # is there\n")
+        return folder
+
+    @pytest.fixture
+    def archive(self, project):
+        path = project.parent / "project.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for one in project.rglob("*"):
+                archive.write(one, one.relative_to(project.parent))
+        return path
+
+    @pytest.fixture
+    def set_up(self, tmp_path, run_python):
+        """Runs the cell in an empty folder, and says where the package is from then on."""
+        (cell,) = (cell.source for cell in read().cells if cell.source.startswith("# @title Set-up"))
+        here = tmp_path / "here"
+        here.mkdir()
+
+        def set_up(project="", **environment):
+            source = cell.replace('PROJECT = ""', f"PROJECT = {str(project)!r}")
+            shown = f"{source}\nimport xfv_demo\nprint(xfv_demo.__file__)"
+            return run_python("-c", shown, cwd=here, **environment)
+
+        set_up.folder = here
+        return set_up
+
+    def test_an_address(self, set_up, project):
+        git = ["git", "-C", project, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+            subprocess.run([*git, *command], check=True)
+        said = set_up(project.as_uri())
+        assert f"project: {project.as_uri()}" in said.stdout, said.stderr
+        assert "installed: nothing" in said.stdout
+        assert Path(said.stdout.splitlines()[-1]).parts[-2:] == ("xfv_demo", "__init__.py")
+
+    @pytest.mark.parametrize("address", ["file:///nowhere/at/all", "--upload-pack=touch here"])
+    def test_an_address_that_leads_nowhere(self, set_up, address):
+        said = set_up(address)
+        assert said.returncode == 1
+        assert said.stderr.splitlines()[-1].startswith(f"{address} cannot be fetched (")
+        assert "Traceback" not in said.stderr
+        assert not list(set_up.folder.iterdir())
+
+    def test_a_zip_beside_the_notebook(self, set_up, archive):
+        (set_up.folder / "a.zip").write_bytes(b"no zip")
+        archive.rename(set_up.folder / "b.zip")
+        said = set_up()
+        assert "project: b.zip" in said.stdout, said.stderr
+
+    def test_a_zip_that_is_asked_for(self, set_up, archive, tmp_path):
+        package = tmp_path / "google" / "colab"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(
+            f"class files:\n    upload = lambda: {{'project (1).zip': open({str(archive)!r}, 'rb').read()}}\n"
+        )
+        said = set_up(PYTHONPATH=str(tmp_path))
+        assert "project: project (1).zip" in said.stdout, said.stderr
+
+    def test_nowhere(self, set_up):
+        said = set_up()
+        assert said.returncode == 1
+        (line,) = said.stderr.splitlines()
+        assert line.startswith("The project is not here: ")
+
+
+def test_the_page_has_room_in_the_notebook():
+    (launch,) = (cell.source for cell in read().cells if ".launch(" in cell.source)
+    assert int(re.search(r"height=(\d+)", launch)[1]) >= 1200

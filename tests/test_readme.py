@@ -1,10 +1,11 @@
-"""What README and the model card say is what was measured."""
+"""What README, docs/ and the cards say is what was measured, and what they tell to type is there."""
 
 import itertools
 import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from xfv_demo import EXPLAINERS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+CONFIDENCE, METHODS = DOCS / "confidence.md", DOCS / "methods.md"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 CARD = ROOT / "assets" / "models" / "mobilefacenet" / "README.md"
 HEAD = ROOT / "assets" / "xcos" / "mobilefacenet"
 
@@ -28,7 +32,16 @@ def row(document, label):
     return [float(number) for number in re.findall(r"\d+\.\d+", line.partition("|")[2].partition("|")[2])]
 
 
-@pytest.mark.parametrize("document", [README, CARD], ids=["README", "card"])
+def words(document):
+    """A document's text on one line."""
+    return " ".join(document.read_text().split())
+
+
+def read_report(name):
+    return json.loads((ROOT / "assets" / "results" / name).read_text())
+
+
+@pytest.mark.parametrize("document", [CONFIDENCE, CARD], ids=["docs", "card"])
 def test_results_are_those_of_the_report(document, report):
     accuracy, separation, point = report["accuracy"], report["separation"], report["operating_point"]
     of_folds = [accuracy[name] for name in ("mean", "standard_error", "standard_deviation")]
@@ -45,7 +58,7 @@ def test_results_are_those_of_the_report(document, report):
 def test_what_is_said_of_sface_is_that_of_its_report():
     report = json.loads((ROOT / "assets" / "results" / "sface-lfw.json").read_text())
     accuracy, eer = (100 * one for one in (report["accuracy"]["mean"], report["separation"]["eer"]))
-    text = " ".join(README.read_text().split())
+    text = words(DOCS / "models.md")
     assert f"its accuracy on LFW is {accuracy:.2f} %, its EER {eer:.2f} %" in text
     calibration = json.loads((ROOT / "assets" / "calibrations" / "sface-lfw.json").read_text())
     assert calibration["model_sha256"] == report["model_sha256"]
@@ -54,11 +67,11 @@ def test_what_is_said_of_sface_is_that_of_its_report():
 def test_comparison_is_that_of_the_report(report):
     for method in report["comparison"]:
         numbers = [method[name] for name in ("log_loss", "brier", "ece", "adaptive_ece")]
-        assert row(README, method["method"]) == [round(number, 4) for number in numbers]
+        assert row(CONFIDENCE, method["method"]) == [round(number, 4) for number in numbers]
 
 
 def test_likelihood_ratios_are_those_of_the_report(report):
-    text = " ".join(README.read_text().split())
+    text = words(CONFIDENCE)
     confidence, ratios = report["confidence"], report["likelihood_ratio"]
     assert f"have a Cllr of {confidence['cllr']:.3f} bits" in text
     assert f"{confidence['min_cllr']:.3f} of it no calibration could save" in text
@@ -81,42 +94,62 @@ def test_the_default_is_the_best_of_the_comparison(report):
 def test_commands_on_the_examples_run(tmp_path, run_python):
     """As they stand, but for the model: the bundled one, to fetch nothing."""
     (tmp_path / "assets").symlink_to(ROOT / "assets")
-    lines = re.findall(
-        r"^\.venv/bin/python (-m xfv_demo .*assets/examples.*)$", README.read_text(), re.MULTILINE
-    )
+    lines = {
+        line
+        for document in DOCUMENTS
+        for line in re.findall(
+            r"^\.venv/bin/python (-m xfv_demo .*assets/examples.*)$", document.read_text(), re.MULTILINE
+        )
+    }
     assert {line.split()[2] for line in lines} == {"verify", "explain"}
     for line in lines:
         done = run_python(*shlex.split(line), "--model", "mobilefacenet", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "person" in done.stdout.lower()
+        if "verify" in line and "--json" not in line:
+            (told,) = re.findall(r"distance +(.*threshold [\d.]+)", done.stdout)
+            (sure,) = re.findall(r"confidence +(over [\d.]+ %)", done.stdout)
+            for document in (README, DOCS / "index.md"):
+                assert f"Same person, {sure} confident: distance {told}." in words(document)
     assert (tmp_path / "explained" / "figure.png").stat().st_size > 100_000
 
 
+def python_blocks(document):
+    return re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+
+
 @pytest.mark.slow
-def test_python_of_the_readme_runs(tmp_path, monkeypatch):
-    """Block after block in one place, as a reader would; with the bundled model, to fetch nothing."""
+def test_python_runs(tmp_path, monkeypatch):
+    """A page's blocks one after the other, as a reader would; with the bundled model, to fetch nothing."""
     for name, photo in (("a.jpg", "obama.jpg"), ("b.jpg", "obama2.jpg")):
         (tmp_path / name).write_bytes((ROOT / "assets" / "examples" / photo).read_bytes())
     shutil.copytree(ROOT / "assets" / "explore" / "lfw", tmp_path / "store")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) >= 3
-    seen = {}
-    for block in blocks:
-        exec(block.replace('"auto"', '"mobilefacenet"'), seen)
-    assert seen["verification"].distance > 0
-    halves = seen["HalvesExplainer"](seen["load_embedder"]("mobilefacenet")).explain(
-        seen["aligned"], seen["aligned"][:, ::-1]
-    )
-    assert halves.method == "halves"
-    # A face and its mirror image: either half holds them together.
-    assert halves.probe_map[0, 0] > 0
-    assert halves.probe_map[-1, 0] > 0
+    with_python = [document for document in DOCUMENTS if python_blocks(document)]
+    assert set(with_python) >= {README, DOCS / "python.md"}
+    for document in with_python:
+        seen = {}
+        for block in python_blocks(document):
+            exec(block.replace('"auto"', '"mobilefacenet"'), seen)
+        if "verification" in seen:
+            assert seen["verification"].distance > 0
+            assert seen["explanation"].probe_map.shape == (112, 112)
+        if "HalvesExplainer" in seen:
+            halves = seen["HalvesExplainer"](seen["load_embedder"]("mobilefacenet")).explain(
+                seen["aligned"], seen["aligned"][:, ::-1]
+            )
+            assert halves.method == "halves"
+            # A face and its mirror image: either half holds them together.
+            assert halves.probe_map[0, 0] > 0
+            assert halves.probe_map[-1, 0] > 0
 
 
 def test_examples_are_short():
-    for body in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
+    bodies = [body for document in DOCUMENTS for body in python_blocks(document)]
+    assert len(bodies) >= 4
+    for body in bodies:
         assert len([line for line in body.splitlines() if line.strip()]) < 20
+    assert len(README.read_text().splitlines()) <= 160
 
 
 def test_front_matter_fits_the_project():
@@ -129,40 +162,57 @@ def test_front_matter_fits_the_project():
     assert told["python_version"] in ("3.11", "3.12", "3.13")
 
 
-def test_speed_is_that_of_the_benchmark():
-    measured = json.loads((ROOT / "assets" / "results" / "speed.json").read_text())
-    for model, timings in measured["models"].items():
-        for timing in timings:
-            told = row(README, f"{model}, {timing['procedure']}")
-            seconds = [round(timing[name], 2) for name in ("first_map", "alike", "total")]
-            assert told == [*seconds, round(timing["speedup"], 1), round(timing["agreement"], 5)]
+def test_speed_is_as_the_command_wrote_it():
+    from pydantic import TypeAdapter
+
+    from xfv_demo.evaluation.latency.report import SpeedReport
+    from xfv_demo.evaluation.latency.tables import markdown
+
+    report = TypeAdapter(SpeedReport).validate_python(read_report("speed.json"))
+    assert written(DOCS / "results" / "speed.md", "speed") == markdown(report)
 
 
-def test_times_of_methods_are_those_of_the_benchmark():
-    measured = json.loads((ROOT / "assets" / "results" / "speed.json").read_text())
-    assert set(measured["methods"]) == set(measured["models"])
-    for model, timings in measured["methods"].items():
-        for timing in timings:
-            told = row(README, f"{model}, {timing['method']}")
-            assert told == [round(timing[name], 2) for name in ("first_map", "total", "of_occlusion")]
-    methods = "|".join(EXPLAINERS)
-    rows = re.findall(rf"^\| \w+, ({methods}) \|", README.read_text(), re.MULTILINE)
-    assert len(rows) == sum(len(timings) for timings in measured["methods"].values())
+def written(document, mark):
+    """What a command wrote between a document's marks."""
+    return document.read_text().partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0].strip()
 
 
-def test_times_of_whole_processes_are_those_of_the_benchmark():
-    measured = json.loads((ROOT / "assets" / "results" / "speed.json").read_text())
-    # Until the benchmark is run again, results of before these were measured have none.
-    starts = measured.get("starts", {})
-    for model, timings in starts.items():
-        for timing in timings:
-            told = row(README, f"{model}, `{timing['command']}`")
-            assert told == [round(timing[name], 2) for name in ("first_output", "total")]
-    rows = re.findall(r"^\| \w+, `(?:verify|explain)", README.read_text(), re.MULTILINE)
-    assert len(rows) == sum(len(timings) for timings in starts.values())
+@pytest.mark.parametrize("document", [README, DOCS / "speed.md"], ids=["README", "docs"])
+def test_the_headline_of_speed_is_that_of_the_benchmark(document):
+    timings = {one["procedure"]: one for one in read_report("speed.json")["models"]["mobilefacenet"]}
+    published, ours = timings["published"], timings["OpenVINO"]
+    assert round(ours["agreement"], 5) == 1
+    told = re.search(
+        r"([\d.]+) s (?:on two cores, where|in place of)[^.]*? ([\d.]+) s\D+([\d.]+) times as fast",
+        words(document),
+    )
+    assert told, document
+    assert [float(one) for one in told.groups()] == [
+        round(ours["total"], 2),
+        round(published["total"], 2),
+        round(ours["speedup"], 1),
+    ]
 
 
-@pytest.mark.parametrize("path", [README, HEAD / "README.md"], ids=["README", "card"])
+def test_the_headline_of_confidence_is_that_of_the_report(report):
+    accuracy, ece = 100 * report["accuracy"]["mean"], 100 * report["confidence"]["ece"]
+    told = f"decides {accuracy:.2f} % of LFW's pairs rightly"
+    assert told in words(README)
+    assert f"off by {ece:.2f} % on average (ECE)" in words(README)
+
+
+def test_the_headline_of_sizes_is_that_of_the_report():
+    (row,) = (
+        one
+        for one in read_report("mobilefacenet-lfw-sizes.json")["rows"]
+        if one["title"] == "shrunk to 16 %" and one["worse"] == "one"
+    )
+    before, after = (100 * row[name]["accuracy"] for name in ("before", "after"))
+    told = f"sizes decides {after:.2f} % rightly, where the plain one decides {before:.2f} %"
+    assert f"At 16 % of the size for one photo, the calibration by {told}" in words(CONFIDENCE)
+
+
+@pytest.mark.parametrize("path", [METHODS, HEAD / "README.md"], ids=["docs", "card"])
 def test_figures_of_xcos_are_those_of_the_files(path):
     report = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-xcos.json").read_text())
     both = report["xcos"], report["cosine"]
@@ -206,21 +256,67 @@ def test_commands_are_those_of_the_command_line(monkeypatch):
 
     from xfv_demo.cli.options import app
 
-    lines = re.findall(r"-m xfv_demo ([^`\n]+)", README.read_text())
+    lines = {
+        line for document in DOCUMENTS for line in re.findall(r"-m xfv_demo ([^`\n]+)", document.read_text())
+    }
     assert {line.split()[0] for line in lines} >= {"verify", "explain", "bench", "fetch", "evaluate"}
     for line in lines:
         command, words = typer.main.get_command(app), shlex.split(line)
         while hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
-        command.make_context(command.name, words)
+        if words:  # A command may be named by its name alone.
+            command.make_context(command.name, words)
 
 
-@pytest.mark.parametrize("document", [*sorted(ROOT.glob("assets/**/README.md")), README])
+def test_commands_are_of_kinds_that_a_test_knows():
+    """Those of xfv_demo are taken apart above, those of Docker in test_container.py."""
+    known = re.compile(
+        r"python3 -m venv \.venv|docker .*|\.venv/bin/lint-imports|\.venv/bin/python (demo/app\.py|-m ("
+        r"pip install \"\.\[(docs|demo)\]\"|xfv_demo .*|ruff (format --check|check) \.|mypy|pytest"
+        r"|mkdocs build))"
+    )
+    for document in DOCUMENTS:
+        for block in re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL):
+            for command in re.split(r" && |\n", block.strip()):
+                if command.startswith(".venv/bin/python -m pip install -r "):
+                    for path in re.findall(r"-r (\S+)", command):
+                        assert (ROOT / path).is_file(), command
+                else:
+                    assert known.fullmatch(command), f"{document.name}: {command}"
+
+
+@pytest.mark.slow
+def test_ci_finds_the_command_of_the_tests():
+    """By the lines of .ci/run that look for it."""
+    script = (ROOT / ".ci" / "run").read_text()
+    (looks,) = re.findall(r"^command=.*$", script, re.MULTILINE)
+    found = subprocess.run(
+        ["bash", "-euc", f'{looks}\nprintf %s "$command"'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert re.fullmatch(
+        r"python3 -m venv \.venv && .*-r tests/requirements\.txt && \.venv/bin/python -m pytest", found
+    )
+
+
+def headings(document):
+    """A document's anchors, as GitHub and MkDocs make them of its headings."""
+    lines = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).strip().replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("document", [*sorted(ROOT.glob("assets/**/README.md")), *DOCUMENTS])
 def test_links_within_the_project_lead_somewhere(document):
     prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)#]+)\)", prose):
-        if "://" not in target:
-            assert (document.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)]*)\)", prose):
+        if "://" in target:
+            continue
+        path = document.parent / target if target else document
+        assert path.exists(), target
+        assert not anchor or anchor in headings(path), f"{target}#{anchor}"
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +326,7 @@ def explanations():
 
     from xfv_demo.evaluation.explanations.report import BenchmarkReport
 
-    read = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-explanations.json").read_text())
+    read = read_report("mobilefacenet-lfw-explanations.json")
     assert read.pop("format") == "xfv-demo explanation benchmark"
     assert read.pop("version") == 1
     return TypeAdapter(BenchmarkReport).validate_python(read)
@@ -239,8 +335,48 @@ def explanations():
 def test_the_benchmark_is_as_the_command_wrote_it(explanations):
     from xfv_demo.evaluation.explanations.tables import markdown
 
-    section = README.read_text().partition("<!-- patch-lfw -->")[2].partition("<!-- /patch-lfw -->")[0]
-    assert section.strip() == markdown(explanations)
+    document = DOCS / "results" / "mobilefacenet-lfw-explanations.md"
+    assert written(document, "patch-lfw") == markdown(explanations)
+
+
+@pytest.mark.parametrize("document", [README, METHODS], ids=["README", "docs"])
+def test_methods_are_told_with_what_was_measured_of_them(explanations, document):
+    measured = {one.key: one for one in explanations.contenders}
+    for method in EXPLAINERS:
+        # A method that no run has measured yet has neither number.
+        one = measured.get("occlusion-all" if method == "occlusion" else method)
+        told = [f"{one.common.found.value:.3f}", f"{one.seconds:.2f}"] if one else ["", ""]
+        label = f"`{method}`" if document == README else f"[`{method}`](#{method})"
+        (line,) = re.findall(rf"^\| {re.escape(label)} \|.*$", document.read_text(), re.MULTILINE)
+        assert [cell.strip() for cell in line.split("|")[-3:-1]] == told
+        if document == METHODS:
+            (section,) = re.findall(
+                rf"^## [^\n]*\n+!\[[^]]*\]\(pictures/{method}\.webp\)\n(.*?)(?=^## )",
+                document.read_text(),
+                re.MULTILINE | re.DOTALL,
+            )
+            assert re.search(r"\$\$.+\$\$", section)
+            assert (f"**Cost.** {one.seconds:.2f} s a pair" if one else "**Cost.**") in section
+            assert re.search(r"\*\*Source\.\*\* .*?arxiv", section, re.DOTALL)
+            assert "**What it cannot say.**" in section
+
+
+def test_the_headline_of_explanations_is_that_of_the_benchmark(explanations):
+    area = {one.key: one.common.replacement.value for one in explanations.contenders}
+    better = {
+        one.one
+        for one in explanations.differences
+        if one.other == "face-prior" and one.replacement.interval.high < 0
+    }
+    assert better == {"occlusion-paired"}
+    told = f"(area {area['occlusion-paired']:.3f} against {area['face-prior']:.3f}, less is better)"
+    assert told in words(README)
+    found = {one.key: one.common.found.value for one in explanations.contenders}
+    assert f"reach {found['random']:.3f}," in words(README)
+    for document in (README, METHODS):
+        assert f"middle of the face {found['face-prior']:.3f}" in words(document) or (
+            f"{found['face-prior']:.3f} for a map that always shows the middle of the face" in words(document)
+        )
 
 
 def test_the_benchmark_is_of_enough_pairs(explanations):
@@ -280,7 +416,7 @@ def test_the_confidence_by_size_is_as_the_command_wrote_it():
 
     from xfv_demo.evaluation.accuracy.by_size import FORMAT, SizeReport, markdown
 
-    read = json.loads((ROOT / "assets" / "results" / "mobilefacenet-lfw-sizes.json").read_text())
+    read = read_report("mobilefacenet-lfw-sizes.json")
     assert (read.pop("format"), read.pop("version")) == FORMAT
-    section = README.read_text().partition("<!-- sizes -->")[2].partition("<!-- /sizes -->")[0]
-    assert section.strip() == markdown(TypeAdapter(SizeReport).validate_python(read))
+    told = markdown(TypeAdapter(SizeReport).validate_python(read))
+    assert written(DOCS / "results" / "mobilefacenet-lfw-sizes.md", "sizes") == told

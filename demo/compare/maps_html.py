@@ -42,6 +42,8 @@ from xfv_demo.types import FloatArray, Verification
 _DRAFT, FINAL = 224, 336
 # And of the face that answers a place of the other one.
 _ANSWERING = 168
+# Of all pairs of places, the percentile that has the strongest colour.
+_ANSWERS_SHOWN = 99.0
 
 # Opaque colours would hide eyes and mouth.
 _MOST_OPAQUE = 0.8
@@ -263,8 +265,9 @@ def regions_html(
         for index, region in enumerate(REGION_GROUPS)
     )
     usual = '<th scope="col">how usual</th>' if strips else ""
+    kind = "regions usual" if strips else "regions"
     return (
-        f'<table class="regions"><caption class="unseen">Share of the {what} by region{meaning}</caption>'
+        f'<table class="{kind}"><caption class="unseen">Share of the {what} by region{meaning}</caption>'
         f'<thead><tr><th scope="col">share of {what}</th>'
         f'<th scope="col">A</th><th scope="col">B</th><th scope="col">both</th>{usual}</tr></thead>'
         f"<tbody>{rows}</tbody></table>{_STRIP_LEGEND if strips else ''}"
@@ -363,8 +366,9 @@ def answering_html(
         min(int(min(max(place, 0.0), 1.0) * cells), cells - 1) for place, cells in ((y, rows), (x, columns))
     )
     values = enlarged_cells(asked_first[row, column], smooth=True)
-    # One scale for all places, so that a place that nothing answers looks like it.
-    scale = float(np.abs(interactions).max()) or 1.0
+    # One scale for all places, so that a place that nothing answers looks like it; but for the few strongest,
+    # beside which all others would be pale.
+    scale = float(np.percentile(np.abs(interactions), _ANSWERS_SHOWN)) or 1.0
     other = "B" if letter == "A" else "A"
     face = verification.reference if other == "B" else verification.probe
     blend = "published" if look.shown == "raw" else look.shown

@@ -217,7 +217,7 @@ def scale_html(
     parts.append(f'<div class="limit" style="left:{axis.percent(own):.2f}%"></div>')
     if verification:
         at = axis.percent(verification.distance)
-        edge = " left" if at > 75 else ""
+        edge = " left" if at > 60 else ""
         parts.append(
             f'<div class="pair-line{edge}" style="left:{at:.2f}%"><span>this pair '
             f"<b>{verification.distance:.3f}</b></span></div>"

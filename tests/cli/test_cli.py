@@ -315,6 +315,22 @@ class TestBench:
         assert measured == ["mobilefacenet", "resnet50"]
         assert list(tmp_path.iterdir()) == []
 
+    def test_puts_its_tables_between_a_documents_marks(self, run_here, measured, tmp_path):
+        document = tmp_path / "speed.md"
+        document.write_text("before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n")
+        assert run_here("bench", "--models", "mobilefacenet", "--into", "speed.md").returncode == 0
+        before, *told, after = document.read_text().splitlines()
+        assert (before, after) == ("before", "after")
+        assert "old" not in told
+        numbers = "0.10 s | 0.20 s | 4.00 s | 12.5 | 600 MB | 0.99990"
+        assert f"| mobilefacenet, OpenVINO | {numbers} |" in told
+        assert "| mobilefacenet, occlusion | 0.10 s | 4.00 s | 1.00 |" in told
+
+    def test_a_document_without_marks_is_refused_before_the_work(self, run_here, measured, tmp_path):
+        (tmp_path / "speed.md").write_text("nothing")
+        refused(run_here("bench", "--into", "speed.md"), "speed.md", "<!-- speed -->")
+        assert measured == []
+
     @pytest.mark.parametrize("place", ["folder", "file/speed.json"])
     def test_a_place_for_no_file_is_refused_before_the_work(self, run_here, measured, tmp_path, place):
         (tmp_path / "folder").mkdir()

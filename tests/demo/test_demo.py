@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.explore.made_store import make_store
 from xfv_demo import EXPLAINERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +79,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    with running_demo(folder) as url:
+    with running_demo(folder, XFV_STORES=str(make_store(folder / "made"))) as url:
         yield url
 
 
@@ -110,11 +111,12 @@ def visit(browser, address):
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    page.get_by_role("button", name="Compare").wait_for()
+    page.get_by_role("tab", name="Compare").wait_for()
     page.get_by_text("Model: mobilefacenet").wait_for(timeout=60_000)
     yield page
     page.close()
-    assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+    here = address.partition("/?")[0]
+    assert [url for url in requests if not url.startswith((here, "data:", "blob:"))] == []
     assert errors == []
 
 
@@ -440,6 +442,55 @@ def test_the_benchmark_has_a_tab_and_comparing_goes_on_beside_it(page):
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("heading", name="Same person").wait_for(timeout=30_000)
     wait_until_done(page)
+
+
+def test_a_whole_data_set_is_filtered_stepped_through_and_shared(browser, address):
+    with visit(browser, address) as page:
+        # Nothing of a store is asked for before.
+        assert page.locator(".filters").count() == 0
+        page.get_by_role("tab", name="Explore").click()
+        page.locator(".count b", has_text="200").wait_for()
+        page.get_by_label("false match").check()
+        page.get_by_role("button", name="confidence").click()
+        page.locator("th.confidence[aria-sort=descending]").wait_for()
+        found = int(page.locator(".count b").inner_text())
+        stated = page.locator(".listing td.confidence").all_inner_texts()
+        assert len(stated) == found >= 6
+
+        plot = page.locator("[data-measure=distance] .plot").bounding_box()
+        page.mouse.move(plot["x"] + 2, plot["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(plot["x"] + 0.25 * plot["width"], plot["y"] + 50, steps=5)
+        page.mouse.up()
+        end = float(page.locator("[name=distance_to]").input_value())
+        page.wait_for_function(
+            """([end, found]) => {
+              const left = [...document.querySelectorAll('.listing td.distance')].map(one => one.innerText);
+              return left.length > 0 && left.length < found && left.every(one => one <= end);
+            }""",
+            arg=[end, found],
+        )
+        page.get_by_label("Show all again, whatever their distance").click()
+        page.locator(".count b", has_text=str(found)).wait_for()
+
+        page.locator(".listing tbody a").first.click()
+        page.get_by_text(f"1 of {found}").wait_for()
+        for place in range(2, 7):
+            # By keyboard: the focus goes along.
+            page.keyboard.press("Enter")
+            page.get_by_text(f"{place} of {found}").wait_for()
+        told = page.locator(".decided").inner_text()
+        assert stated[5].replace("\N{NO-BREAK SPACE}", " ") in told.replace("\N{NO-BREAK SPACE}", " ")
+        link = page.url
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+    with visit(browser, link) as second:
+        second.get_by_text(f"6 of {found}").wait_for()
+        assert second.locator(".decided").inner_text() == told
+        assert second.get_by_label("false match").is_checked()
+        second.get_by_role("button", name="back to the list").click()
+        second.locator("th.confidence[aria-sort=descending]").wait_for()
+        assert second.locator(".listing td.confidence").all_inner_texts() == stated
 
 
 def test_stop_stops_and_keeps_what_is_there(page):

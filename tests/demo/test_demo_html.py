@@ -6,6 +6,7 @@ import html.parser
 import re
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,6 +36,8 @@ from xfv_demo.explainers.explanation import MapPair, View
 from xfv_demo.findings import Prior
 from xfv_demo.pipeline import stream_explanations
 from xfv_demo.types import AlignedFace, Face, Verification
+
+ROOT = Path(__file__).resolve().parents[2]
 
 VOID = {"img", "input", "br"}
 
@@ -469,6 +472,45 @@ def test_every_face_of_a_photo_can_be_picked(embedder, detector, examples):
     path = str(examples / "obama_partial_face.jpg")
     faces = find_faces(verifier, UploadedPhoto(path, "obama_partial_face.jpg"))
     assert [face.face_index for face in faces] == list(range(len(faces[0].faces)))
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "links"),
+    [
+        ({}, "Code: the folder that this page was started from", []),
+        (
+            {"SPACE_ID": "lab/faces"},
+            "card of the bundled model",
+            [
+                "https://huggingface.co/spaces/lab/faces/tree/main",
+                f"https://huggingface.co/spaces/lab/faces/blob/main/{shared_html._MODEL_CARD}",
+            ],
+        ),
+        ({"XFV_SOURCE": "https://code.example/a?b&c"}, "Code", ["https://code.example/a?b&amp;c"]),
+    ],
+)
+def test_the_foot_says_what_is_not_checked_and_where_the_sources_are(monkeypatch, environment, words, links):
+    for name in ("SPACE_ID", "XFV_SOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    foot = shared_html.foot_html()
+    assert "Liveness is not checked" in foot
+    assert words in foot
+    found = re.findall(r'<a href="([^"]*)" target="_blank" rel="noopener noreferrer">', foot)
+    assert [link for link in found if "arxiv.org" not in link] == links
+    # The papers are those of the documentation, each method's.
+    methods = (ROOT / "docs" / "methods.md").read_text()
+    told = set(re.findall(r"https://arxiv.org/abs/[\d.]+", methods.partition("## Sources")[2]))
+    assert {link for link in found if "arxiv.org" in link} == told
+    assert (ROOT / shared_html._MODEL_CARD).is_file()
+
+
+@pytest.mark.parametrize("address", ["http://code.example", "javascript:alert(1)", "https://", "code"])
+def test_a_source_that_is_no_address_is_refused(monkeypatch, address):
+    monkeypatch.setenv("XFV_SOURCE", address)
+    with pytest.raises(XfvError, match="https://"):
+        shared_html.foot_html()
 
 
 @pytest.mark.parametrize(

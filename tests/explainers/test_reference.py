@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xfv_demo import EXPLAINERS, load_calibration
 from xfv_demo.errors import CalibrationError
 from xfv_demo.explainers.explanation import MapPair, View
 from xfv_demo.explainers.reference import (
@@ -223,3 +224,36 @@ class TestWords:
         assert PERCENTILES[0] == 0
         assert PERCENTILES[-1] == 100
         assert sorted(set(PERCENTILES)) == list(PERCENTILES)
+
+
+@pytest.mark.slow
+def test_the_shipped_one_is_of_the_bundled_model_and_of_the_methods_as_they_are(embedder):
+    reference = find_reference(embedder)
+    assert reference is not None
+    assert min(reference.genuine_pairs, reference.impostor_pairs) >= 300
+    threshold = 1 - load_calibration("mobilefacenet").eer_threshold
+    for method in reference.methods:
+        known = {"threshold": threshold} if EXPLAINERS[method].takes_threshold else {}
+        assert reference.of_views(method, EXPLAINERS[method](embedder, **known).parameters)
+    # One person's faces agree more than strangers' do, in every region.
+    view = reference.views["mean-face"]["mean-face"]
+    middle = PERCENTILES.index(50)
+    assert all(view.genuine[key][middle] > view.impostor[key][middle] for key in KEYS)
+
+
+@pytest.mark.slow
+def test_a_strangers_mouth_is_named(embedder, aligned):
+    """One person twice, one photo with somebody else's mouth: that is what is out of the common."""
+    patched = aligned["obama"].copy()
+    mouth = np.s_[78:112, 34:78]
+    patched[mouth] = aligned["biden"][mouth]
+    view = find_reference(embedder).views["mean-face"]["mean-face"]
+
+    def ranks(probe):
+        return view.ranks(EXPLAINERS["mean-face"](embedder).explain(probe, aligned["obama2"]).unscaled)
+
+    assert ranks(aligned["obama"])["mouth"].above_genuine > 0.1
+    least = min(REGION_GROUPS, key=lambda region: ranks(patched)[region.key].above_genuine)
+    assert least.key in ("mouth", "chin")
+    assert ranks(patched)["mouth"].above_genuine < 0.02
+    assert "The mouth" in usual_summary(ranks(patched)) or "the mouth" in usual_summary(ranks(patched))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,14 +48,16 @@ if TYPE_CHECKING:
     from xfv_demo.evaluation.accuracy.measure import Measured
     from xfv_demo.evaluation.accuracy.report import VerificationReport
     from xfv_demo.evaluation.explanations.methods import ComparedMethod
-    from xfv_demo.evaluation.explanations.patch_lfw import PatchLfw
-    from xfv_demo.models.savedmodel import SavedModelEmbedder
+    from xfv_demo.evaluation.explanations.patch_lfw import PatchKind, PatchLfw
+    from xfv_demo.models.compiled import CompiledEmbedder
 
 
 # Where a document has the results of the benchmark of explanations.
 _BENCHMARK_MARK = "patch-lfw"
 # Where it has the confidence by size.
 _SIZES_MARK = "sizes"
+
+_SPEED_MARK = "speed"
 
 
 @app.command()
@@ -68,15 +70,21 @@ def bench(
         ),
     ] = "mobilefacenet,resnet50",
     out: Annotated[Path | None, typer.Option(help="A JSON file to write the numbers to.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="A Markdown file to put the tables into, between marks such as docs/results has."),
+    ] = None,
 ) -> None:
     """Times every method, and the occlusion maps against the published procedure, in one run here."""
     from rich.console import Console
 
     from xfv_demo.evaluation.latency.measure import measure_speed
-    from xfv_demo.evaluation.latency.tables import speed_table
+    from xfv_demo.evaluation.latency.tables import markdown, speed_table
 
     if out:
         check_file(out)
+    if into:
+        check_marks(into, _SPEED_MARK)
     with progress_bar("Measuring") as show:
         report = measure_speed(listed(models), progress=show)
     Console().print(speed_table(report))
@@ -85,6 +93,9 @@ def bench(
     if out:
         write_whole(out, f"{json_text(report.to_dict(), indent=2)}\n".encode())
         typer.echo(f"Written to {out}")
+    if into:
+        write_between_marks(into, _SPEED_MARK, markdown(report))
+        typer.echo(f"Written into {into}")
 
 
 @app.command()
@@ -241,7 +252,7 @@ def evaluate_sizes(
     ] = 2000,
     into: Annotated[
         Path | None,
-        typer.Option(help="A Markdown file to put the table into, between marks such as README.md has."),
+        typer.Option(help="A Markdown file to put the table into, between marks such as docs/results has."),
     ] = None,
     face: FaceOption = "central",
     seed: SeedOption = 0,
@@ -326,13 +337,20 @@ def evaluate_patch_lfw(
     sanity_pairs: Annotated[
         int, typer.Option(min=0, help="On how many genuine pairs to check what the maps depend on.")
     ] = 12,
+    patches: Annotated[
+        Literal["16", "8", "24", "mixed"],
+        typer.Option(
+            help="What patches are put in: squares of so many pixels, 16 as published, or rectangles of "
+            "mixed sides from 4 to 32."
+        ),
+    ] = "16",
     save: Annotated[
         Path | None,
         typer.Option(help="A folder to write the patched pairs to; given as --data, it is read again."),
     ] = None,
     into: Annotated[
         Path | None,
-        typer.Option(help="A Markdown file to put the results into, between marks such as README.md has."),
+        typer.Option(help="A Markdown file to put the results into, between marks such as docs/results has."),
     ] = None,
     face: FaceOption = "central",
     aligned: AlignedSetOption = False,
@@ -351,11 +369,16 @@ def evaluate_patch_lfw(
     # Before the data: what is wrong with the model should not cost the wait for the faces.
     from xfv_demo.calibration.storage import load_calibration
     from xfv_demo.models.loading import load_embedder
-    from xfv_demo.models.savedmodel import as_savedmodel
+    from xfv_demo.models.savedmodel import SavedModelEmbedder
 
-    embedder = as_savedmodel(load_embedder(model, progress=True), "comparing explanations")
+    embedder = load_embedder(model, progress=True)
+    if sanity_pairs and not isinstance(embedder, SavedModelEmbedder):
+        typer.echo(
+            f"{embedder.name} is no SavedModel, whose weights could be shuffled: no sanity checks", err=True
+        )
+        sanity_pairs = 0
     similarity_threshold = 1 - load_calibration(embedder.name, calibration or "lfw").eer_threshold
-    made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, aligned=aligned)
+    made = _patch_lfw(data, pairs_file, dataset, count, seed, pairs, face, patches, aligned=aligned)
     if save:
         made.save(save)
         typer.echo(f"{len(made)} patched pairs written to {save}")
@@ -423,6 +446,7 @@ def _patch_lfw(
     seed: int,
     pairs: int,
     face: "FaceChoice",
+    patches: "PatchKind",
     *,
     aligned: bool,
 ) -> "PatchLfw":
@@ -441,13 +465,13 @@ def _patch_lfw(
         progress_bar(f"Faces of {whole.name}") as progress,
     ):
         return make_patch_lfw(
-            whole.subset(pairs), store, seed=seed, donors=whole, face=face, progress=progress
+            whole.subset(pairs), store, seed=seed, donors=whole, kind=patches, face=face, progress=progress
         )
 
 
 def _evaluate_patch_lfw(
     patch_lfw: "PatchLfw",
-    embedder: "SavedModelEmbedder",
+    embedder: "CompiledEmbedder",
     contenders: "Sequence[ComparedMethod]",
     similarity_threshold: float,
     slow_pairs: int,

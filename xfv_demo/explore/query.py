@@ -41,7 +41,7 @@ class StoreDatabase:
         self._tables: dict[str, Any] = {
             table: ds.dataset([str(path) for path in paths], schema=schemas[table], format="parquet")
             if paths
-            else schemas[table].empty_table()
+            else ds.dataset(schemas[table].empty_table())
             for table, paths in files.items()
         }
         self._database = duckdb.connect(":memory:")
@@ -66,6 +66,55 @@ class StoreDatabase:
         finally:
             cursor.close()
 
+    def keep(self, table: str, rows: pa.Table) -> None:
+        """As `Store.keep`."""
+        cursor = self._database.cursor()
+        try:
+            cursor.register("_kept", rows)
+            cursor.execute(f"CREATE TABLE {table} AS SELECT * FROM _kept")
+        except duckdb.Error as error:
+            raise XfvError(f"the store cannot be asked: {' '.join(str(error).split())}") from error
+        finally:
+            cursor.close()
+
+    def columns(self, table: str, names: Sequence[str]) -> pa.Table:
+        """As `Store.columns`."""
+        return self._read(table, names)
+
+    def find(self, table: str, column: str, values: Sequence[Any], names: Sequence[str] | None) -> pa.Table:
+        """As `Store.find`."""
+        wanted = pa.array(values, self._tables[table].schema.field(column).type)
+        return self._read(table, names, ds.field(column).isin(wanted))
+
+    def extent(self, table: str, column: str) -> tuple[Any, Any] | None:
+        """As `Store.extent`."""
+        place = self._tables[table].schema.get_field_index(column)
+        noted = [
+            statistics
+            for fragment in self._tables[table].get_fragments()
+            if isinstance(fragment, ds.ParquetFileFragment)
+            for group in range(fragment.metadata.num_row_groups)
+            if (statistics := _statistics(fragment.metadata.row_group(group), place, column)) is not None
+        ]
+        return (min(one.min for one in noted), max(one.max for one in noted)) if noted else None
+
+    def _read(self, table: str, names: Sequence[str] | None, where: Any = None) -> pa.Table:
+        try:
+            return self._tables[table].to_table(None if names is None else list(names), filter=where)
+        except (pa.ArrowException, OSError) as error:
+            raise XfvError(f"the store cannot be read: {' '.join(str(error).split())}") from error
+
     def close(self) -> None:
         """Closes the database."""
         self._database.close()
+
+
+def _statistics(group: Any, place: int, column: str) -> Any:
+    """What a file notes of a column in a group of rows; None where it notes nothing."""
+    # Columns of lists may move those after them.
+    for index in range(place, group.num_columns):
+        noted = group.column(index)
+        if noted.path_in_schema == column:
+            found = noted.statistics
+            return found if found is not None and found.has_min_max else None
+    return None

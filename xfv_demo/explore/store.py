@@ -30,7 +30,7 @@ _SUFFIX = ".parquet"
 
 # Rows of a finished file, and of what is read at once of it (a row group). A pair's maps are 3 KB and a crop
 # some 20 KB: to show one pair, 1 and 5 MB are read.
-_ROWS = {"pairs": (1_000_000, 100_000), "faces": (10_000, 250), "maps": (50_000, 300)}
+_ROWS = {"pairs": (1_000_000, 10_000), "faces": (10_000, 250), "maps": (50_000, 300)}
 
 # What may differ between a run that was ended and the one that goes on.
 _OF_A_RUN = ("calibration", "command", "complete", "date", "methods", "seconds")
@@ -89,6 +89,64 @@ class Store:
             XfvError: It is no such question, or cannot be answered.
         """
         return self._database.query(sql, parameters)
+
+    def keep(self, table: str, rows: pa.Table) -> None:
+        """Keeps rows in memory as a table that can be asked as well.
+
+        Args:
+            table: What to call it: a name of this program's own.
+            rows: What it holds.
+
+        Raises:
+            XfvError: There is such a table, or there is no room.
+        """
+        self._database.keep(table, rows)
+
+    def columns(self, table: str, names: Sequence[str]) -> pa.Table:
+        """Reads whole columns.
+
+        Args:
+            table: "pairs", "faces" or "maps".
+            names: Which of its columns.
+
+        Returns:
+            All rows, in the files' order.
+
+        Raises:
+            XfvError: They cannot be read.
+        """
+        return self._database.columns(table, names)
+
+    def find(
+        self, table: str, column: str, values: Sequence[Any], names: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Reads a few rows: of the files only those groups of rows that may hold them.
+
+        Args:
+            table: As for `columns`.
+            column: The column to look in.
+            values: What it is to hold.
+            names: Some of the columns; all where None.
+
+        Returns:
+            The rows, in the files' order.
+
+        Raises:
+            XfvError: They cannot be read.
+        """
+        return self._database.find(table, column, values, names)
+
+    def extent(self, table: str, column: str) -> tuple[Any, Any] | None:
+        """A column's least and largest value, as the files' own notes have it: no row is read.
+
+        Args:
+            table: As for `columns`.
+            column: A column of numbers or texts.
+
+        Returns:
+            None where it holds nothing.
+        """
+        return self._database.extent(table, column)
 
     def close(self) -> None:
         """Closes the store; it can be asked no more."""

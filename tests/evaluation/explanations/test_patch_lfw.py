@@ -53,6 +53,37 @@ def store(tmp_path):
         yield store
 
 
+class TestKinds:
+    @pytest.mark.parametrize(("kind", "count"), [("16", 27), ("8", 108), ("24", 12)])
+    def test_squares_have_the_published_pixels_together(self, pairs, kind, count):
+        for pair in draw_patches(pairs, 3, kind=kind):
+            assert pair.sizes.tolist() == [[int(kind)] * 2] * count
+            assert pair.corners.min() >= 0
+            assert (pair.corners + pair.sizes).max() <= 112
+            assert abs(count * int(kind) ** 2 - PATCHES * PATCH_SIDE**2) < int(kind) ** 2
+
+    def test_mixed_ones_are_of_all_sides_and_cover_as_much(self, pairs):
+        drawn = [pair for seed in range(60) for pair in draw_patches(pairs, seed, kind="mixed")]
+        sizes = np.concatenate([pair.sizes for pair in drawn])
+        assert (sizes.min(), sizes.max()) == (4, 32)
+        assert set(sizes.ravel()) == set(range(4, 33))
+        published = [pair for seed in range(60) for pair in draw_patches(pairs, seed)]
+        shares = [np.mean([pair.mask.mean() for pair in several]) for several in (drawn, published)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.03)
+        for pair in drawn:
+            assert pair.corners.min() >= 0
+            assert (pair.corners + pair.sizes).max() <= 112
+
+    def test_they_come_back_from_disk(self, pairs, store, tmp_path):
+        made = make_patch_lfw(pairs, store, seed=5, kind="mixed")
+        assert made.name == "noise-patches-mixed"
+        made.save(tmp_path / "kept")
+        again = read_patch_lfw(tmp_path / "kept")
+        for one, other in zip(made.pairs, again.pairs, strict=True):
+            np.testing.assert_array_equal(one.mask, other.mask)
+            np.testing.assert_array_equal(made.faces(one).patched, again.faces(other).patched)
+
+
 class TestDrawing:
     def test_patches_lie_where_the_paper_has_them(self, pairs):
         corners = np.concatenate([pair.corners for seed in range(60) for pair in draw_patches(pairs, seed)])

@@ -279,7 +279,7 @@ def _by_size(which: str, several: Sequence[_Decided]) -> list[SizeRow]:
 
 
 def markdown(report: SizeReport) -> str:
-    """The rows, as README has them; of numbers as the file keeps them."""
+    """The rows, as docs/results has them; of numbers as the file keeps them."""
     lines = [
         f"| photos of {report.dataset} | pairs | accuracy | ECE | log loss | with sizes: accuracy | ECE | "
         "log loss |",

@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,12 @@ from xfv_demo.types import FloatArray
 PATCHES = 27
 PATCH_SIDE = 16
 
+# What patches may be: squares of one side in pixels, or rectangles of mixed sides that fit no method's grid.
+PatchKind = Literal["16", "8", "24", "mixed"]
+PUBLISHED_PATCHES: PatchKind = "16"
+# Shortest and longest side of mixed ones.
+_MIXED_SIDES = 4, 32
+
 INDEX_FILE = "patch-lfw.csv"
 _COLUMNS = ("genuine", "fold", "first", "second", "donor", "patched", "seed", "corners")
 
@@ -47,7 +53,8 @@ class PatchedPair:
             look alike; one of somebody else in a genuine pair, which makes them differ.
         genuine: Whether first and second show one person.
         fold: The pair's fold, from 0.
-        corners: (27, 2) int64, each patch's top row and left column, in donor and first image alike.
+        corners: (K, 2) int64, each patch's top row and left column, in donor and first image alike.
+        sizes: (K, 2) int64, its height and width.
     """
 
     first: str
@@ -56,6 +63,7 @@ class PatchedPair:
     genuine: bool
     fold: int
     corners: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
     @property
     def key(self) -> str:
@@ -66,8 +74,8 @@ class PatchedPair:
     def mask(self) -> NDArray[np.bool_]:
         """(112, 112): which pixels of the first image are the donor's."""
         mask = np.zeros((ALIGNED_SIZE, ALIGNED_SIZE), np.bool_)
-        for row, column in self.corners:
-            mask[row : row + PATCH_SIDE, column : column + PATCH_SIDE] = True
+        for (row, column), (height, width) in zip(self.corners, self.sizes, strict=True):
+            mask[row : row + height, column : column + width] = True
         return mask
 
 
@@ -123,7 +131,7 @@ class PatchLfw:
         """Writes the faces, the patched ones, and an index.
 
         The index, patch-lfw.csv, has a line for each pair, with paths relative to the folder, and each
-        patch's top row and left column. It is written last.
+        patch's top row and left column, and its height and width where they are not 16. It is written last.
 
         Args:
             folder: Where to; made where it lacks.
@@ -142,13 +150,18 @@ class PatchLfw:
             pixels = np.rint(255 * self.faces(pair).patched).astype(np.uint8)
             write_whole(folder / patched, _png(pixels))
             keys = pair.first, pair.second, pair.donor
-            corners = " ".join(f"{row}:{column}" for row, column in pair.corners)
+            drawn = np.concatenate([pair.corners, pair.sizes], axis=1)
+            if (pair.sizes == PATCH_SIDE).all():
+                drawn = pair.corners
+            corners = " ".join(":".join(map(str, patch)) for patch in drawn)
             own = int(pair.genuine), pair.fold, *(places[key] for key in keys), patched, self.seed, corners
             lines.writerow((*keys, *own))
         write_whole(folder / INDEX_FILE, text.getvalue().encode())
 
 
-def draw_patches(pairs: PairSet, seed: int, *, donors: PairSet | None = None) -> tuple[PatchedPair, ...]:
+def draw_patches(
+    pairs: PairSet, seed: int, *, donors: PairSet | None = None, kind: PatchKind = PUBLISHED_PATCHES
+) -> tuple[PatchedPair, ...]:
     """Draws the patches of pairs, and whom they are taken from.
 
     Args:
@@ -156,9 +169,12 @@ def draw_patches(pairs: PairSet, seed: int, *, donors: PairSet | None = None) ->
         seed: Makes all come out the same again.
         donors: Whose images the donors of genuine pairs are drawn from; the pairs' own where None. Of a
             subset, give the whole set, and its pairs get the donors that they have in the whole.
+        kind: What patches are; of each kind there are so many that all together have the published ones'
+            pixels.
 
     Returns:
-        The pairs in their order. A patch's column is drawn from [0, 96), the row below it from [16, 112).
+        The pairs in their order. Of the published patches the column is drawn from [0, 96), the row below
+        from [16, 112); of others likewise.
 
     Raises:
         DatasetError: The set does not say whom its images show, or has one person only.
@@ -182,14 +198,25 @@ def draw_patches(pairs: PairSet, seed: int, *, donors: PairSet | None = None) ->
         strict=True,
     ):
         rng = pair_generator(seed, first, second)
-        columns = rng.integers(0, ALIGNED_SIZE - PATCH_SIDE, PATCHES)
-        below = rng.integers(PATCH_SIDE, ALIGNED_SIZE, PATCHES)
+        sizes = _sizes(kind, rng)
+        columns = rng.integers(0, ALIGNED_SIZE - sizes[:, 1])
+        below = rng.integers(sizes[:, 0], ALIGNED_SIZE)
         donor = second
         while genuine and people[donor] == people[second]:
             donor = keys[rng.integers(len(keys))]
-        corners = np.stack([below - PATCH_SIDE, columns], axis=1)
-        drawn.append(PatchedPair(first, second, donor, bool(genuine), int(fold), corners))
+        corners = np.stack([below - sizes[:, 0], columns], axis=1)
+        drawn.append(PatchedPair(first, second, donor, bool(genuine), int(fold), corners, sizes))
     return tuple(drawn)
+
+
+def _sizes(kind: PatchKind, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(K, 2): heights and widths, of as many pixels together as the published patches."""
+    pixels = PATCHES * PATCH_SIDE**2
+    if kind != "mixed":
+        return np.full((round(pixels / int(kind) ** 2), 2), int(kind))
+    low, high = _MIXED_SIDES
+    # Sides are drawn one by one, so that their mean area is the square of their mean.
+    return rng.integers(low, high + 1, (round(pixels / ((low + high) / 2) ** 2), 2))
 
 
 def make_patch_lfw(
@@ -198,6 +225,7 @@ def make_patch_lfw(
     *,
     seed: int = 0,
     donors: PairSet | None = None,
+    kind: PatchKind = PUBLISHED_PATCHES,
     face: FaceChoice = "central",
     workers: int | None = None,
     progress: Progress | None = None,
@@ -211,6 +239,7 @@ def make_patch_lfw(
         store: Where the faces found are kept.
         seed: As for `draw_patches`.
         donors: As for `draw_patches`.
+        kind: As for `draw_patches`.
         face: Which face of an image is its person's.
         workers: How many processes find faces; as many as there are cores where None.
         progress: Called with the number of images done and of all.
@@ -221,7 +250,7 @@ def make_patch_lfw(
     Raises:
         DatasetError: As from `draw_patches`; or an image is missing, or no pair is left.
     """
-    planned = draw_patches(pairs, seed, donors=donors)
+    planned = draw_patches(pairs, seed, donors=donors, kind=kind)
     keys = dict.fromkeys(key for pair in planned for key in (pair.first, pair.second, pair.donor))
     images: dict[str, _Bytes] = {}
     aligned = align_images(
@@ -235,7 +264,8 @@ def make_patch_lfw(
     usable = tuple(pair for pair in planned if {pair.first, pair.second, pair.donor} <= images.keys())
     if not usable:
         raise DatasetError(f"no pair of {pairs.name} has a face in each of its images")
-    return PatchLfw(pairs.name, seed, usable, images, len(planned) - len(usable))
+    name = pairs.name if kind == PUBLISHED_PATCHES else f"{pairs.name}-patches-{kind}"
+    return PatchLfw(name, seed, usable, images, len(planned) - len(usable))
 
 
 def read_patch_lfw(folder: Path) -> PatchLfw:
@@ -282,12 +312,15 @@ def pair_generator(*words: str | int) -> np.random.Generator:
 
 def _pair_of(row: Mapping[str, str]) -> PatchedPair:
     corners = np.array([[int(side) for side in corner.split(":")] for corner in row["corners"].split()])
-    if corners.ndim != 2 or corners.shape[1] != 2:
-        raise ValueError("a corner is a row and a column")
-    if corners.min() < 0 or corners.max() > ALIGNED_SIZE - PATCH_SIDE:
+    if corners.ndim != 2 or corners.shape[1] not in (2, 4):
+        raise ValueError("a patch is a row and a column, and a height and a width where these are not 16")
+    corners, sizes = corners[:, :2], corners[:, 2:]
+    if not sizes.size:
+        sizes = np.full_like(corners, PATCH_SIDE)
+    if corners.min() < 0 or sizes.min() < 1 or (corners + sizes).max() > ALIGNED_SIZE:
         raise ValueError("a patch reaches beyond the face")
     keys = row["key_first"], row["key_second"], row["key_donor"]
-    return PatchedPair(*keys, row["genuine"] == "1", int(row["fold"]), corners)
+    return PatchedPair(*keys, row["genuine"] == "1", int(row["fold"]), corners, sizes)
 
 
 def _read_face(path: Path) -> _Bytes:

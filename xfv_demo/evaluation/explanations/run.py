@@ -22,10 +22,11 @@ from xfv_demo.evaluation.explanations.patch_lfw import PatchLfw
 from xfv_demo.evaluation.explanations.report import BenchmarkReport
 from xfv_demo.evaluation.explanations.sanity import check_sanity
 from xfv_demo.explainers import EXPLAINERS
+from xfv_demo.models.savedmodel import SavedModelEmbedder
 from xfv_demo.runtime.provenance import library_versions
 
 if TYPE_CHECKING:
-    from xfv_demo.models.savedmodel import SavedModelEmbedder
+    from xfv_demo.models.compiled import CompiledEmbedder
     from xfv_demo.models.xcos_head import TrainedHead
 
 # Pairs for the times; the first warms up.
@@ -34,7 +35,7 @@ _TIMED = 6
 
 def run_benchmark(
     patch_lfw: PatchLfw,
-    embedder: "SavedModelEmbedder",
+    embedder: "CompiledEmbedder",
     contenders: Sequence[ComparedMethod],
     similarity_threshold: float,
     store: MeasurementStore,
@@ -53,7 +54,8 @@ def run_benchmark(
         similarity_threshold: T, that of equal error rate on the cosine similarity.
         store: Where results are kept.
         slow_pairs: On how many pairs, an even subset, slow contenders are measured.
-        sanity_pairs: On how many genuine ones of them what maps depend on is checked; 0 for no check.
+        sanity_pairs: On how many genuine ones of them what maps depend on is checked; 0 for no check, and
+            for a model that is no SavedModel, whose weights cannot be shuffled.
         command: What repeats the run, for the report.
         progress: Called with the name of each part of the work; returns what is called with the number of
             pairs done and of all.
@@ -68,7 +70,7 @@ def run_benchmark(
     show = progress or (lambda _part: lambda _done, _all: None)
     head = _xcos_head(embedder, contenders)
 
-    def make(model: "SavedModelEmbedder", seed: int | None) -> AttributionRunner:
+    def make(model: "CompiledEmbedder", seed: int | None) -> AttributionRunner:
         return AttributionRunner(model, similarity_threshold, contenders, xcos_head=head, corrrise_seed=seed)
 
     makers = make(embedder, None)
@@ -88,15 +90,19 @@ def run_benchmark(
     )
     of_genuine = slow_rows[genuine[slow_rows]]
     checked = of_genuine[np.linspace(0, of_genuine.size - 1, min(sanity_pairs, of_genuine.size)).astype(int)]
-    sanity = check_sanity(
-        patch_lfw,
-        checked.tolist(),
-        embedder,
-        makers,
-        make,
-        similarity_threshold,
-        store,
-        progress=show("Checking"),
+    sanity = (
+        check_sanity(
+            patch_lfw,
+            checked.tolist(),
+            embedder,
+            makers,
+            make,
+            similarity_threshold,
+            store,
+            progress=show("Checking"),
+        )
+        if isinstance(embedder, SavedModelEmbedder)
+        else {}
     )
     timed = slow_rows[:_TIMED].tolist()
     seconds = time_methods(
@@ -115,7 +121,7 @@ def run_benchmark(
         seed=patch_lfw.seed,
         threshold=similarity_threshold,
         left_out=patch_lfw.left_out,
-        sanity_pairs=len(checked),
+        sanity_pairs=len(checked) if sanity else 0,
         refused=makers.refused,
         kept=measured.kept,
         seconds=time.monotonic() - start,
@@ -172,7 +178,7 @@ def time_methods(
     }
 
 
-def _xcos_head(embedder: "SavedModelEmbedder", contenders: Sequence[ComparedMethod]) -> "TrainedHead | None":
+def _xcos_head(embedder: "CompiledEmbedder", contenders: Sequence[ComparedMethod]) -> "TrainedHead | None":
     """The model's head; None where xCos is not asked for, or will say itself why it cannot be."""
     if not any(one.method == "xcos" for one in contenders):
         return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from xfv_demo.evaluation.explanations.methods import COMPARED_METHODS, RANDOM
 from xfv_demo.evaluation.explanations.report import BenchmarkReport, Difference
+from xfv_demo.evaluation.markdown import markdown_table
 from xfv_demo.metrics.faithfulness import Area
 from xfv_demo.runtime.provenance import rounded
 
@@ -85,7 +86,7 @@ def carried_differences(differences: Sequence[Difference]) -> list[str]:
 
 
 def markdown(report: BenchmarkReport) -> str:
-    """What was measured, for a README: the rates, the tables, and what the intervals carry."""
+    """What was measured, for docs/results: the rates, the tables, and what the intervals carry."""
     common, every = report.contenders[0].common.pairs, report.result(RANDOM).every.pairs
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     seen = report.result("xcos").unseen if any(one.key == "xcos" for one in report.contenders) else None
@@ -95,7 +96,7 @@ def markdown(report: BenchmarkReport) -> str:
         f"{report.dataset}, at an unchanged threshold of {report.threshold:.3f} on the cosine similarity. "
         "All maps on the "
         f"{common.total:,} pairs ({common.genuine} genuine) that the slow ones were measured on too:",
-        _table(TABLE_COLUMNS, table_rows(report)),
+        markdown_table(TABLE_COLUMNS, table_rows(report)),
         "Which differences of the mean area their 95 % intervals carry (paired, bootstrap over pairs):",
         _sentences(report.differences),
     ]
@@ -106,7 +107,7 @@ def markdown(report: BenchmarkReport) -> str:
     if quick:
         paragraphs += [
             f"The maps that are quick to make, on all {every.total:,} pairs:",
-            _table(
+            markdown_table(
                 ("quick map", "FMR area ↓", "FNMR area ↓", "mean ↓ (95 %)", "localisation AUC ↑ (95 %)"),
                 [
                     (
@@ -126,45 +127,38 @@ def markdown(report: BenchmarkReport) -> str:
             f"On the {seen.pairs.total} of these that show nobody whom xCos's head was trained on, its mean "
             f"area is {_with_interval(seen.replacement)}."
         )
-    paragraphs += [
-        "What the maps of a face depend on: mean rank correlation of its map with that of a model whose "
-        "weights are shuffled within each layer (should be near 0), with that against somebody else (well "
-        "below 1), "
-        f"with that of another run with another seed (1), and under noise of 2/255 (near 1), on "
-        f"{report.sanity_pairs} genuine pairs:",
-        _table(
-            ("map of a face", "weights shuffled", "another reference", "run again", "noise"),
-            [
-                (
-                    one.title,
-                    *(
-                        "" if value is None else f"{rounded(value):.2f}"
-                        for value in (
-                            one.sanity.weights,
-                            one.sanity.reference,
-                            one.sanity.repeated,
-                            one.sanity.noise,
-                        )
-                    ),
-                )
-                for one in report.contenders
-                if one.sanity
-            ],
-        ),
+    checked = [(one.title, one.sanity) for one in report.contenders if one.sanity]
+    if checked:
+        paragraphs += [
+            "What the maps of a face depend on: mean rank correlation of its map with that of a model whose "
+            "weights are shuffled within each layer (should be near 0), with that against somebody else "
+            "(well below 1), "
+            f"with that of another run with another seed (1), and under noise of 2/255 (near 1), on "
+            f"{report.sanity_pairs} genuine pairs:",
+            markdown_table(
+                ("map of a face", "weights shuffled", "another reference", "run again", "noise"),
+                [
+                    (
+                        title,
+                        *(
+                            "" if value is None else f"{rounded(value):.2f}"
+                            for value in (sanity.weights, sanity.reference, sanity.repeated, sanity.noise)
+                        ),
+                    )
+                    for title, sanity in checked
+                ],
+            ),
+        ]
+    paragraphs.append(
         f"Measured on {report.date.isoformat()} by `{report.command}`, seed {report.seed}, "
         f"{report.engine}, {versions}. That run took {report.seconds:.0f} s; {report.kept:,} of its "
-        "outcomes, each a pair by a method, were there from runs before it.",
-    ]
+        "outcomes, each a pair by a method, were there from runs before it."
+    )
     return "\n\n".join(paragraphs)
 
 
 def _sentences(differences: Sequence[Difference]) -> str:
     return "\n".join(f"- {sentence}" for sentence in carried_differences(differences))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _percent(rate: float) -> str:

@@ -1,8 +1,9 @@
-"""Times as tables for a terminal."""
+"""Times as tables: for a terminal and in Markdown."""
 
 from typing import TYPE_CHECKING
 
 from xfv_demo.evaluation.latency.report import SpeedReport
+from xfv_demo.evaluation.markdown import markdown_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -14,6 +15,50 @@ def speed_table(report: SpeedReport) -> "Group":
     from rich.console import Group
 
     return Group(_occlusion_table(report), _method_table(report), _start_table(report))
+
+
+def markdown(report: SpeedReport) -> str:
+    """The same three tables for docs/results, each row with its model."""
+    occlusion = [
+        (
+            f"{model}, {timing.procedure}",
+            *(f"{_seconds(one)} s" for one in (timing.first_map, timing.alike, timing.total)),
+            f"{timings[0].total / timing.total:.1f}",
+            f"{_megabytes(timing.peak_memory)} MB",
+            f"{timing.agreement:.5f}",
+        )
+        for model, timings in report.models.items()
+        for timing in timings
+    ]
+    methods = [
+        (
+            f"{model}, {timing.method}",
+            f"{_seconds(timing.first_map)} s",
+            f"{_seconds(timing.total)} s",
+            f"{timing.total / timings[0].total:.2f}",
+        )
+        for model, timings in report.methods.items()
+        for timing in timings
+    ]
+    starts = [
+        (
+            f"{model}, `{timing.command}`",
+            f"{_seconds(timing.first_output)} s",
+            f"{_seconds(timing.total)} s",
+            f"{_megabytes(timing.peak_memory)} MB",
+        )
+        for model, timings in report.starts.items()
+        for timing in timings
+    ]
+    columns = ("first map", "0.95 alike", "end", "times as fast", "peak memory", "lowest correlation")
+    parts = [markdown_table(("model, procedure", *columns), occlusion)]
+    parts.append(markdown_table(("model, method", "first map", "end", "of occlusion"), methods))
+    if starts:
+        parts.append(markdown_table(("model, command", "first output", "end", "peak memory"), starts))
+    if report.left_out:
+        parts.append("\n".join(f"- Left out: {reason}" for reason in report.left_out))
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return "\n\n".join([*parts, f"With {versions}."])
 
 
 def _occlusion_table(report: SpeedReport) -> "Table":
