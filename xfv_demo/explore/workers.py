@@ -257,12 +257,15 @@ class PairWorker:
                 explained = _explain_all(explainer, photos, vectors)
                 views = []
                 for number, one in zip(usable, explained, strict=True):
-                    if isinstance(one, Exception):
-                        rows[number]["problem"] = f"{method}: {one}"
+                    try:
+                        view = _first_view(explainer, one)
+                        kept = {"pair": rows[number]["pair"], "method": method, **_packed(view)}
+                        rows[number] |= _evidence(method, view)
+                    except (XfvError, ValueError) as error:
+                        rows[number]["problem"] = f"{method}: {error}"
                         continue
-                    views.append(view := _first_view(explainer, one))
-                    rows[number] |= _evidence(method, view)
-                    maps.append({"pair": rows[number]["pair"], "method": method, **_packed(view)})
+                    views.append(view)
+                    maps.append(kept)
                 entries += [_entry(explainer, view) for view in views[:1]]
         if self._maps:
             write_part(part_path(self._store, "maps", block.number), pa.Table.from_pylist(maps, MAPS_SCHEMA))
@@ -311,7 +314,9 @@ def _explain_one(explainer: Explainer, photos: FloatArray, embeddings: FloatArra
         return error
 
 
-def _first_view(explainer: Explainer, explanation: Explanation) -> View:
+def _first_view(explainer: Explainer, explanation: Explanation | Exception) -> View:
+    if isinstance(explanation, Exception):
+        raise explanation
     # Occlusion's views go by comparison, those of the others by method.
     variant = getattr(explainer, "comparison", explainer.name)
     return explainer.views({variant: explanation})[0]
