@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import shutil
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlencode
 
@@ -14,13 +15,15 @@ pytest.importorskip("gradio")
 
 import gradio as gr
 
+from demo.explore import pictures
 from demo.explore.link import LABELS, STORE, link, read_link, store_of
 from demo.explore.pictures import Pictures
 from demo.explore.stores import Stores
 from demo.explore.tab import Explorer
 from tests.explore.made_store import METHODS, make_rows, make_store
 from xfv_demo import XfvError
-from xfv_demo.explore.browse import ORDERS, Evidence
+from xfv_demo.explore import open_store
+from xfv_demo.explore.browse import ORDERS, Evidence, PairBrowser
 from xfv_demo.explore.schema import OUTCOMES
 
 MANIFEST = SimpleNamespace(methods=METHODS)
@@ -281,3 +284,46 @@ def test_what_comes_from_a_store_or_a_client_is_escaped(explorer):
     assert HOSTILE in listing.text
     _, _, problem = explorer.explored(SimpleNamespace(query=urlencode({"sort": HOSTILE})))
     assert "<img" not in problem
+
+
+# Pictures -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def numbers_alone(tmp_path, monkeypatch, examples):
+    """A store of LFW's numbers that names two of its photos and a secret one, and that LFW in the cache."""
+    monkeypatch.setenv("XFV_CACHE", str(tmp_path / "cache"))
+    lfw = tmp_path / "cache" / "datasets" / "lfw"
+    for name, photo in (("A", "obama"), ("A", "obama2"), ("B", "biden"), ("C", "obama3")):
+        (lfw / "images" / name).mkdir(parents=True, exist_ok=True)
+        number = 1 + len(list((lfw / "images" / name).iterdir()))
+        shutil.copy(examples / f"{photo}.jpg", lfw / "images" / name / f"{name}_{number:04}.jpg")
+    (lfw / "pairs.txt").write_text("1\nA\t1\t2\nA\t1\tB\t1\n")
+    secret = shutil.copy(examples / "biden.jpg", tmp_path / "secret.jpg")
+    keys = [
+        "A/A_0001.jpg",
+        "A/A_0002.jpg",
+        "../../../secret.jpg",
+        str(secret),
+        "C/C_0001.jpg",
+        "B/B_0002.jpg",
+    ]
+    rows = [row | {"first": keys[row["pair"] % 6], "second": "B/B_0001.jpg"} for row in ROWS]
+    pictures._opened.cache_clear()
+    yield PairBrowser(open_store(make_store(tmp_path / "numbers", rows, crops=False, name="lfw"))), keys
+    pictures._opened.cache_clear()
+
+
+def test_photos_of_a_fetched_set_go_with_a_store_of_its_numbers(numbers_alone):
+    browser, keys = numbers_alone
+    found = Pictures(at_hand=True).small(browser, keys)
+    # Only what the set's own list names, whatever the store says.
+    assert set(found) == set(keys[:2])
+    assert all(address.startswith("data:image/jpeg;base64,") for address in found.values())
+
+
+def test_strangers_see_no_photo_of_a_fetched_set(numbers_alone):
+    browser, keys = numbers_alone
+    assert Pictures().small(browser, keys) == {}
+    assert Pictures().faces(browser, (keys[0], keys[1])) == [None, None]
+    assert Pictures().photos(browser, keys) == {}

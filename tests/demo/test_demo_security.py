@@ -35,7 +35,7 @@ from demo.server.hosts import Hosts
 from demo.server.middleware import OPEN_PATHS
 from demo.server.photo_input import PhotoInput
 from demo.server.uploads import Uploads
-from xfv_demo import XfvError, read_photo
+from xfv_demo import EXPLAINERS, XfvError, read_photo
 from xfv_demo.types import AlignedFace, Face, Verification
 
 pytestmark = pytest.mark.slow
@@ -63,8 +63,12 @@ CALLS = {
     "packed_1": "the same after a look was chosen",
     "deleted": "deletes files of one's own session, in the upload folder only",
     "threshold_moved": "decides anew on one's own result",
-    **dict.fromkeys(["choose", *(f"choose_{n}" for n in range(1, 6))], "shows another map of one's own"),
-    **dict.fromkeys(["place_asked", *(f"place_asked_{n}" for n in range(1, 7))], "reads one's own maps"),
+    **dict.fromkeys(
+        ["choose", *(f"choose_{n}" for n in range(1, len(EXPLAINERS)))], "shows another map of one's own"
+    ),
+    **dict.fromkeys(
+        ["place_asked", *(f"place_asked_{n}" for n in range(1, len(EXPLAINERS) + 1))], "reads one's own maps"
+    ),
     "look_changed": "draws one's own maps anew",
     "lambda": "gives an empty text: another model has other calibrations",
     "methods_chosen": "shows and hides places on one's own page",

@@ -96,9 +96,6 @@ class Store:
         Args:
             table: What to call it: a name of this program's own.
             rows: What it holds.
-
-        Raises:
-            XfvError: There is such a table, or there is no room.
         """
         self._database.keep(table, rows)
 
