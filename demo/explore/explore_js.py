@@ -46,7 +46,9 @@ const write = params => {
     const values = params.getAll(name);
     for (const field of fields(name)) {
       if (field.type === 'checkbox' || field.type === 'radio') field.checked = values.includes(field.value);
-      else field.value = values.at(-1);
+      // What a link names and there is not leaves the choice as it is.
+      else if (!field.options || [...field.options].some(one => one.value === values.at(-1)))
+        field.value = values.at(-1);
     }
   }
 };
