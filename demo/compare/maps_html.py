@@ -75,7 +75,8 @@ def how_to_read_html() -> str:
 
 
 WHY = (
-    '<h2>Why</h2><p class="hint">Which methods explain it is chosen in <a href="#settings">Settings</a>.</p>'
+    '<h2>Why</h2><p class="hint">Which methods explain it is chosen '
+    '<a href="#settings">in Settings, at the foot of the page</a>.</p>'
 )
 
 
@@ -270,7 +271,7 @@ def regions_html(
         f'<table class="{kind}"><caption class="unseen">Share of the {what} by region{meaning}</caption>'
         f'<thead><tr><th scope="col">share of {what}</th>'
         f'<th scope="col">A</th><th scope="col">B</th><th scope="col">both</th>{usual}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>{_STRIP_LEGEND if strips else ''}"
+        f"<tbody>{rows}</tbody></table>"
     )
 
 
@@ -278,8 +279,8 @@ def regions_html(
 _STRIP_WIDTH, _STRIP_HEIGHT = 96, 16
 
 _STRIP_LEGEND = (
-    '<p class="strip-legend">how usual: <span class="one">above, nine in ten pairs of one person</span>, '
-    '<span class="two">below, of strangers</span>; the line is this pair</p>'
+    '<p class="strip-legend"><b>How usual</b>: where <span class="one">nine in ten pairs of one '
+    'person</span> lie, and <span class="two">of strangers</span>; the line is this pair</p>'
 )
 
 
@@ -408,7 +409,7 @@ def legend_html(look: DisplayOptions) -> str:
     favour = f"<b>{palette.colour_for}</b> speaks for the same person" if palette.colour_for else ""
     return (
         f'<div class="legend"><span>{against}</span><img src="{png_data_uri(bar)}" alt="">'
-        f"<span>{favour}</span></div>"
+        f"<span>{favour}</span></div>{_STRIP_LEGEND}"
     )
 
 
