@@ -430,3 +430,28 @@ def test_the_confidence_by_size_is_as_the_command_wrote_it():
     assert (read.pop("format"), read.pop("version")) == FORMAT
     told = markdown(TypeAdapter(SizeReport).validate_python(read))
     assert written(DOCS / "results" / "mobilefacenet-lfw-sizes.md", "sizes") == told
+
+
+def test_what_is_wrong_on_lfw_is_what_the_store_says():
+    pytest.importorskip("duckdb")
+    from xfv_demo.explore import open_store
+
+    document = (DOCS / "results" / "lfw-errors.md").read_text()
+    counted = """
+        SELECT outcome, count(*) AS pairs, avg(confidence) AS confidence,
+            count(*) FILTER (len(cautions) > 0) AS cautioned, count(*) FILTER (confidence IS NULL) AS withheld,
+            count(*) FILTER (confidence >= 0.95) AS sure, min(distance) AS low, max(distance) AS high
+        FROM pairs GROUP BY outcome
+    """
+    rows = {row["outcome"]: row for row in open_store(ROOT / "assets/explore/lfw").query(counted).to_pylist()}
+    for outcome, row in rows.items():
+        told = next(line for line in document.splitlines() if line.startswith(f"| {outcome} |"))
+        _, _, pairs, confidence, cautioned, withheld, _ = (cell.strip() for cell in told.split("|"))
+        assert pairs == f"{row['pairs']:,}"
+        assert confidence == f"{100 * row['confidence']:.1f} %"
+        assert cautioned.split()[0] == str(row["cautioned"])
+        assert withheld in ("", str(row["withheld"]))
+    assert rows["false non-match"]["sure"] == 9
+    assert "Nine of them were stated with 95 % or more" in document
+    low, high = (f"{rows['false match'][end]:.3f}" for end in ("low", "high"))
+    assert f"between {low} and {high}" in document
