@@ -439,7 +439,8 @@ def test_what_is_wrong_on_lfw_is_what_the_store_says():
     document = (DOCS / "results" / "lfw-errors.md").read_text()
     counted = """
         SELECT outcome, count(*) AS pairs, avg(confidence) AS confidence,
-            count(*) FILTER (len(cautions) > 0) AS cautioned, count(*) FILTER (confidence IS NULL) AS withheld,
+            count(*) FILTER (len(cautions) > 0) AS cautioned,
+            count(*) FILTER (confidence IS NULL) AS withheld,
             count(*) FILTER (confidence >= 0.95) AS sure, min(distance) AS low, max(distance) AS high
         FROM pairs GROUP BY outcome
     """
