@@ -295,7 +295,7 @@ class TestMeasuring:
         assert methods[0].method == "occlusion"
         for one in methods:
             assert 0 <= one.first_map <= one.total
-            single = ("xssab", "grid", "fggb", "integrated-gradients")
+            single = ("xssab", "grid", "fggb", "integrated-gradients", "frequency")
             assert (one.steps == 1) == (one.method in single)
             assert one.engine == timings[2].engine
         commands = ("verify", "explain", "explain --methods occlusion")
