@@ -19,7 +19,6 @@ from xfv_demo.explainers.reference import Rank, ViewReference, find_reference
 from xfv_demo.explainers.reference_words import usual_summary
 from xfv_demo.faces.region_words import summary, weight_summary
 from xfv_demo.faces.regions import REGION_GROUPS, pair_evidence, region_evidence
-from xfv_demo.plots.colours import shared_scale
 from xfv_demo.runtime.provenance import rounded
 from xfv_demo.types import AlignedFace, Verification
 from xfv_demo.verification import Verifier
@@ -85,6 +84,9 @@ class MethodResult:
         reference = self.references.get(view.key)
         if reference is not None and reference.full_colour:
             return reference.full_colour
+        # A verdict alone draws nothing, and matplotlib takes long to import.
+        from xfv_demo.plots.colours import shared_scale
+
         return shared_scale(*view.maps, percentile=view.percentile)
 
     def to_dict(self) -> dict[str, Any]:
