@@ -390,7 +390,7 @@ def test_the_headline_of_explanations_is_that_of_the_benchmark(explanations):
 def test_the_benchmark_is_of_enough_pairs(explanations):
     from xfv_demo.evaluation.explanations.methods import COMPARED_METHODS
 
-    # What came after the run has one of its own to come.
+    # What came after the run has one of its own.
     new = {"mean-face", "mean-face-smooth", "integrated-gradients"}
     assert {one.key for one in explanations.contenders} == set(COMPARED_METHODS) - new
     for one in explanations.contenders:
@@ -456,3 +456,24 @@ def test_what_is_wrong_on_lfw_is_what_the_store_says():
     assert "Nine of them were stated with 95 % or more" in document
     low, high = (f"{rows['false match'][end]:.3f}" for end in ("low", "high"))
     assert f"between {low} and {high}" in document
+
+
+def test_the_run_of_mean_face_is_as_the_command_wrote_it():
+    from pydantic import TypeAdapter
+
+    from xfv_demo.evaluation.explanations.report import BenchmarkReport
+    from xfv_demo.evaluation.explanations.tables import markdown
+
+    read = read_report("mobilefacenet-lfw-mean-face.json")
+    del read["format"], read["version"]
+    report = TypeAdapter(BenchmarkReport).validate_python(read)
+    assert written(DOCS / "results" / "mobilefacenet-lfw-mean-face.md", "patch-lfw") == markdown(report)
+    of = {one.key: one for one in report.contenders}
+    found = {key: f"{one.common.found.value:.3f}" for key, one in of.items()}
+    told = words(DOCS / "benchmark.md")
+    assert f"AUC {found['mean-face']} against {found['occlusion-all']} on the same 80 pairs" in told
+    assert f"Integrated gradients find less, {found['integrated-gradients']}." in told
+    assert round(of["occlusion-all"].seconds / of["mean-face"].seconds) == 24
+    (apart,) = (one for one in report.differences if (one.one, one.other) == ("occlusion-all", "mean-face"))
+    for measure in (apart.replacement, apart.found):
+        assert measure.interval.low < 0 < measure.interval.high
