@@ -205,3 +205,39 @@ def test_edges_are_even_and_hold_all(low, span):
     np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
     assert edges[0] <= low + 1e-9
     assert edges[-1] >= low + span - 1e-9 or math.isclose(edges[-1], low + span, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("distance", float("nan")),
+        ("distance", 2.5),
+        ("confidence", 7.0),
+        ("confidence", -0.1),
+        ("first_size", float("inf")),
+        ("second_size", -3.0),
+    ],
+)
+def test_a_store_that_lies_is_refused_before_anything_of_it_is_shown(tmp_path, column, value):
+    rows = [dict(row) for row in ROWS]
+    rows[3][column] = value
+    browser = PairBrowser(open_store(make_store(tmp_path / "lies", rows)))
+    with pytest.raises(XfvError, match=f"broken: its column {column} holds what is not from"):
+        browser.overview(PairFilter())
+
+
+def test_a_store_with_a_pair_twice_is_refused(tmp_path):
+    browser = PairBrowser(open_store(make_store(tmp_path / "twice", [*ROWS, ROWS[5]])))
+    with pytest.raises(XfvError, match="holds a pair twice"):
+        browser.overview(PairFilter())
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.5, -2.0])
+def test_evidence_that_cannot_be_is_refused(tmp_path, value):
+    evidence = Evidence("mean-face", "eyes")
+    rows = [dict(row) for row in ROWS]
+    rows[3][evidence_column(*evidence)] = value
+    browser = PairBrowser(open_store(make_store(tmp_path / "lies", rows)))
+    assert browser.overview(PairFilter()).pairs == len(rows)
+    with pytest.raises(XfvError, match="broken: its column evidence_mean_face_eyes"):
+        browser.overview(PairFilter(evidence=evidence))

@@ -4,11 +4,14 @@ import doctest
 import itertools
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import xfv_demo.explore
 from xfv_demo import load_calibration
 from xfv_demo.explore import open_store
+from xfv_demo.explore.schema import FACES_SCHEMA, pairs_schema
 
 
 @pytest.fixture
@@ -31,6 +34,16 @@ def test_nothing_of_lfw_is_shown(shipped):
     store = open_store(shipped / "lfw")
     assert store.query("SELECT count(crop) AS n FROM faces").to_pylist() == [{"n": 0}]
     assert store.query("SELECT count(*) AS n FROM maps").to_pylist() == [{"n": 0}]
+    # Nor lies a picture in a file where the store's own columns would not show it.
+    files = sorted(store.path.rglob("*.parquet"))
+    assert [path.parent.name for path in files] == ["faces", "pairs"]
+    for path in files:
+        columns = pq.read_table(path)
+        assert set(columns.column_names) <= {*FACES_SCHEMA.names, *pairs_schema([]).names}
+        pictures = [name for name in columns.column_names if pa.types.is_binary(columns[name].type)]
+        assert all(columns[name].null_count == len(columns) for name in pictures)
+        content = path.read_bytes()
+        assert not any(magic in content for magic in (b"\x89PNG", b"\xff\xd8\xff", b"WEBP"))
 
 
 def test_lfws_pairs_are_decided_as_the_report_says(shipped):

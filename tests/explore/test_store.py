@@ -39,6 +39,9 @@ def test_a_map_that_cannot_be_kept_is_no_map_of_infinities():
         pack_map(np.full((112, 112), 1e5))
     with pytest.raises(XfvError, match="none of 28 x 28"):
         unpack_map(b"\0")
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(XfvError, match="a map holds what is no number"):
+            unpack_map(np.full(784, wrong, "<f2").tobytes())
 
 
 def test_what_was_written_is_what_is_read(store):

@@ -22,6 +22,7 @@ from xfv_demo.explainers.explanation import MapPair
 from xfv_demo.explore.schema import OUTCOMES, evidence_column, pairs_schema, unpack_map
 from xfv_demo.explore.store import Store
 from xfv_demo.faces.regions import REGION_GROUPS
+from xfv_demo.metrics.decision import LARGEST_DISTANCE
 
 MEASURES = ("distance", "confidence", "size", "evidence")
 """What pairs can be filtered by in a range, and counted by: `size` is the smaller face's, in pixels."""
@@ -29,6 +30,8 @@ MEASURES = ("distance", "confidence", "size", "evidence")
 # Half of all confidences lie beyond 99 %, so the bars are no even ones.
 _CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 _MOST_BARS = 26
+# By so much may sums in float32 pass the ends of their range.
+_ROUNDING = 1e-5
 # The bar of what has no such number.
 _NOWHERE = 255
 
@@ -379,6 +382,15 @@ class PairBrowser:
         sizes = ("first_size", "second_size")
         numbers = ("pair", "genuine", "distance", "confidence")
         rows = self._columns(*numbers, *sizes, "distance_threshold", "outcome", "cautions")
+        # A store may come from anybody: what it claims is not to be shown where it cannot be.
+        if not (np.diff(rows["pair"].to_numpy()) > 0).all():
+            raise XfvError("this store is broken: it holds a pair twice; build it again")
+        for name, low, high in (
+            ("distance", 0.0, LARGEST_DISTANCE),
+            ("confidence", 0.0, 1.0),
+            *((size, 0.0, np.inf) for size in sizes),
+        ):
+            _check_range(rows, name, low, high)
         smaller = pc.min_element_wise(*(rows[size] for size in sizes))
         outcome = pc.index_in(rows["outcome"].cast(pa.string()), pa.array(OUTCOMES))
         edges = {
@@ -410,7 +422,9 @@ class PairBrowser:
         if evidence not in self._known.edges:
             column = columns[evidence]
             edges = even_edges(*self._extent(column))
-            values = self._columns("pair", column)[column]
+            rows = self._columns("pair", column)
+            _check_range(rows, column, -1.0, 1.0)
+            values = rows[column]
             self.store.keep(table, pa.table({"evidence": values, "evidence_bar": _bars(values, edges)}))
             self._known.edges[evidence] = edges
         return table
@@ -494,6 +508,20 @@ def even_edges(low: float, high: float) -> tuple[float, ...]:
     first, last = math.floor(low / step), math.ceil(high / step)
     digits = max(0, 2 - math.floor(math.log10(step)))
     return tuple(round(place * step, digits) for place in range(first, max(last, first + 1) + 1))
+
+
+def _check_range(rows: pa.Table, column: str, low: float, high: float) -> None:
+    """Refuses numbers that a column cannot hold; nulls may be.
+
+    Raises:
+        XfvError: It has one that is not finite, or lies outside.
+    """
+    values = rows[column].drop_null().to_numpy()
+    if not (np.isfinite(values) & (values >= low - _ROUNDING) & (values <= high + _ROUNDING)).all():
+        raise XfvError(
+            f"this store is broken: its column {column} holds what is not from {low:g} to {high:g}; build it "
+            "again"
+        )
 
 
 def _bars(values: Any, edges: Sequence[float]) -> NDArray[np.uint8]:

@@ -291,4 +291,7 @@ def unpack_map(content: bytes) -> NDArray[np.float32]:
         raise XfvError(
             f"a map of {len(content)} bytes is none of {MAP_CELLS} x {MAP_CELLS}; build the store again"
         )
-    return np.frombuffer(content, _CELL).reshape(MAP_CELLS, MAP_CELLS).astype(np.float32)
+    values = np.frombuffer(content, _CELL).reshape(MAP_CELLS, MAP_CELLS).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise XfvError("a map holds what is no number; build the store again")
+    return values
