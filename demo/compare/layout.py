@@ -155,6 +155,7 @@ def compare_tab(service: VerificationService, session: gr.State) -> tuple[Compon
             }
         with gr.Column(elem_classes="aside"):
             legend = gr.HTML(maps_html.legend_html(DisplayOptions()), elem_classes="legend-place")
+            gr.HTML(maps_html.STRIP_LEGEND, elem_classes="legend-place")
             strength = gr.Slider(0, 100, value=100, step=5, label="Strength, %", buttons=[])
             shown = gr.Radio(
                 [

@@ -278,7 +278,7 @@ def regions_html(
 # In pixels.
 _STRIP_WIDTH, _STRIP_HEIGHT = 96, 16
 
-_STRIP_LEGEND = (
+STRIP_LEGEND = (
     '<p class="strip-legend"><b>How usual</b>: where <span class="one">nine in ten pairs of one '
     'person</span> lie, and <span class="two">of strangers</span>; the line is this pair</p>'
 )
@@ -409,7 +409,7 @@ def legend_html(look: DisplayOptions) -> str:
     favour = f"<b>{palette.colour_for}</b> speaks for the same person" if palette.colour_for else ""
     return (
         f'<div class="legend"><span>{against}</span><img src="{png_data_uri(bar)}" alt="">'
-        f"<span>{favour}</span></div>{_STRIP_LEGEND}"
+        f"<span>{favour}</span></div>"
     )
 
 

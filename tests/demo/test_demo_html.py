@@ -694,3 +694,9 @@ def test_the_other_face_is_coloured_where_it_answers_a_place():
     assert "add +0.000" in said(nothing)
     # Whatever a client sends lies in the face.
     assert maps_html.answering_html(verification, interactions, "A", -5, 9, look)
+
+
+def test_what_strips_mean_is_said_where_there_are_strips_alone():
+    assert "How usual" in said(maps_html.STRIP_LEGEND)
+    # Explore has the colours' legend, too, and no strips.
+    assert "usual" not in said(maps_html.legend_html(DisplayOptions()))
