@@ -14,7 +14,7 @@ from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep, blurred, check_sigma
 from xfv_demo.explainers.explanation import Explanation, View, for_and_against, parts_by_sign
-from xfv_demo.explainers.inputs import gradient_threshold
+from xfv_demo.explainers.inputs import check_batch_size, gradient_threshold
 from xfv_demo.models.base import GradientEmbedder
 from xfv_demo.models.similarity import cosine_distance, similarity_terms
 from xfv_demo.types import FloatArray
@@ -85,8 +85,7 @@ class FggbExplainer(BatchExplainer):
     ) -> None:
         self.threshold = gradient_threshold(embedder, threshold, "FGGB")
         check_sigma(gaussian_sigma)
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        check_batch_size(batch_size)
         self._embedder = embedder
         self._gaussian_sigma = gaussian_sigma
         self._batch_size = batch_size

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep
 from xfv_demo.explainers.explanation import Explanation, View
+from xfv_demo.explainers.inputs import check_batch_size
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.models.base import Embedder
 from xfv_demo.models.similarity import unit_embeddings
@@ -64,8 +65,7 @@ class FrequencyExplainer(BatchExplainer):
     def __init__(self, embedder: Embedder, *, band_width: int = 4, batch_size: int = 32) -> None:
         if not 1 <= band_width <= ALIGNED_SIZE // 2:
             raise ValueError(f"band_width must be from 1 to {ALIGNED_SIZE // 2}, not {band_width}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        check_batch_size(batch_size)
         self._embedder = embedder
         self._bands = _bands(band_width)
         self._batch_size = batch_size

@@ -15,7 +15,7 @@ from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep
 from xfv_demo.explainers.explanation import Explanation, View, enlarged_cells
-from xfv_demo.explainers.inputs import aligned_pair, distinct_photos
+from xfv_demo.explainers.inputs import aligned_pair, check_batch_size, distinct_photos
 from xfv_demo.models.base import AffineGridEmbedder
 from xfv_demo.types import FloatArray
 
@@ -83,8 +83,7 @@ class GridExplainer(BatchExplainer):
                 "embedder has no feature_grid and affine_head; take one that has, such as load_embedder "
                 'gives, or the method "occlusion"'
             )
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        check_batch_size(batch_size)
         self._embedder = embedder
         self._head = embedder.affine_head
         self.parameters: dict[str, Any] = {}

@@ -152,6 +152,16 @@ def distinct_photos(photos: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
     return flat[firsts], places.reshape(photos.shape[:2])
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Refuses batches of no image.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+
+
 def check_gradients(embedder: Any, method: str) -> None:
     """Refuses an embedder that cannot be differentiated.
 

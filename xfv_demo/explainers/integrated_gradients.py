@@ -14,7 +14,7 @@ from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep, blurred, check_sigma
 from xfv_demo.explainers.explanation import Explanation, View
-from xfv_demo.explainers.inputs import check_gradients, checked_filling
+from xfv_demo.explainers.inputs import check_batch_size, check_gradients, checked_filling
 from xfv_demo.models.base import GradientEmbedder
 from xfv_demo.models.similarity import unit_embeddings
 from xfv_demo.types import FloatArray
@@ -70,8 +70,7 @@ class IntegratedGradientsExplainer(BatchExplainer):
         if steps < 1:
             raise ValueError(f"steps must be at least 1, not {steps}")
         check_sigma(gaussian_sigma)
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        check_batch_size(batch_size)
         self._embedder = embedder
         self._shares = (np.arange(steps, dtype=np.float32) + np.float32(0.5)) / np.float32(steps)
         self._gaussian_sigma = gaussian_sigma

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep, blurred, check_sigma
 from xfv_demo.explainers.explanation import Explanation, View
-from xfv_demo.explainers.inputs import checked_filling, distinct_photos
+from xfv_demo.explainers.inputs import check_batch_size, checked_filling, distinct_photos
 from xfv_demo.faces.alignment import ALIGNED_SIZE
 from xfv_demo.models.base import Embedder
 from xfv_demo.models.incremental import Box
@@ -82,8 +82,7 @@ class MeanFaceExplainer(BatchExplainer):
         if not 1 <= tile_size <= ALIGNED_SIZE or ALIGNED_SIZE % tile_size:
             raise ValueError(f"tile_size must divide {ALIGNED_SIZE}, not {tile_size}")
         check_sigma(gaussian_sigma)
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        check_batch_size(batch_size)
         self._embedder = embedder
         self._tile_size = tile_size
         self._gaussian_sigma = gaussian_sigma

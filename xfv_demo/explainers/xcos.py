@@ -15,7 +15,7 @@ from xfv_demo.errors import ModelError
 from xfv_demo.explainers.base import register
 from xfv_demo.explainers.batching import BatchExplainer, BatchStep
 from xfv_demo.explainers.explanation import Explanation, View, enlarged_cells
-from xfv_demo.explainers.inputs import distinct_photos
+from xfv_demo.explainers.inputs import check_batch_size, distinct_photos
 from xfv_demo.models.base import GridEmbedder
 from xfv_demo.models.similarity import cosine_distance
 from xfv_demo.types import FloatArray
@@ -71,8 +71,7 @@ class XcosExplainer(BatchExplainer):
                 "xCos needs an embedder's last feature grid, and this embedder has no feature_grid; take one "
                 'that has, such as load_embedder gives, or the method "occlusion"'
             )
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        check_batch_size(batch_size)
         if head is None or isinstance(head, str | os.PathLike):
             # Keras takes seconds to import, so not before a head is needed.
             from xfv_demo.models.xcos_head import load_head
